@@ -1,0 +1,91 @@
+"""The four kinds of things an objective is given: Pairs, Lists, Singles, Tokens.
+
+Every tensor is float32 and holds what the docstring says; a field that an objective does not use may be left out.
+``logps`` are sums over a response's tokens, in nats, unless a name says mean. ``ref_*`` come from the reference model.
+Every type has ``weight`` (1 when left out) and ``conversation`` (an id per item).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """P preference pairs; tensors are float32 [P]."""
+
+    chosen_logps: Tensor
+    rejected_logps: Tensor
+    ref_chosen_logps: Tensor | None = None
+    ref_rejected_logps: Tensor | None = None
+    chosen_lengths: Tensor | None = None
+    """Response tokens, counted [P]."""
+    rejected_lengths: Tensor | None = None
+    preference: Tensor | None = None
+    """P(chosen beats rejected) [P]; None means 1."""
+    chosen_win_rate: Tensor | None = None
+    rejected_win_rate: Tensor | None = None
+    target_logps: Tensor | None = None
+    """log-probability of the SFT target (SLiC's ``ce`` regulariser) [P]."""
+    target_kl: Tensor | None = None
+    """KL(ref || policy) summed over the target's tokens (SLiC's ``kl`` regulariser) [P]."""
+    chosen_kl: Tensor | None = None
+    """Detached scalar over the global step (KTO pair)."""
+    rejected_kl: Tensor | None = None
+    weight: Tensor | None = None
+    conversation: Any = None
+
+
+@dataclass(frozen=True)
+class Lists:
+    """L groups of up to K ranked responses, best first; tensors are [L, K], ``mask`` is True where a response exists."""
+
+    logps: Tensor
+    ref_logps: Tensor | None = None
+    lengths: Tensor | None = None
+    rewards: Tensor | None = None
+    mask: Tensor | None = None
+    behaviour_logps: Tensor | None = None
+    prior_logps: Tensor | None = None
+    attribute_logps: Tensor | None = None
+    weight: Tensor | None = None
+    conversation: Any = None
+
+
+@dataclass(frozen=True)
+class Singles:
+    """R responses, each good or bad on its own; tensors are float32 [R], ``desirable`` is bool [R]."""
+
+    logps: Tensor
+    ref_logps: Tensor | None = None
+    lengths: Tensor | None = None
+    desirable: Tensor | None = None
+    kl: Tensor | None = None
+    """Detached scalar z0 over the global step (KTO)."""
+    mismatch_logps: Tensor | None = None
+    """log-probability of another conversation's completion after this prompt, detached [R]; what z0 is estimated from."""
+    ref_mismatch_logps: Tensor | None = None
+    weight: Tensor | None = None
+    conversation: Any = None
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """T response tokens, flat; tensors are float32 [T], ``owner`` int64 [T] is the response each token belongs to."""
+
+    logps: Tensor
+    ref_logps: Tensor | None = None
+    old_logps: Tensor | None = None
+    advantages: Tensor | None = None
+    returns: Tensor | None = None
+    values: Tensor | None = None
+    old_values: Tensor | None = None
+    weight: Tensor | None = None
+    owner: Tensor | None = None
+    conversation: Any = None
+
+
+Items = Pairs | Lists | Singles | Tokens
