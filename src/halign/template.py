@@ -1,0 +1,160 @@
+"""The chat template of a tokenizer, rendered fast, and the guardrails put into it.
+
+``ChatTemplate.render`` gives the characters that ``tokenizer.apply_chat_template(..., tokenize=False)`` gives.
+Plain messages skip that function's normalising of every input, which costs more than the rendering itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from jinja2.exceptions import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from halign.dialogue import Dialogue, Message
+from halign.errors import HalignError
+
+DEFAULT_GUARDRAIL_TEMPLATE = """\
+{% if system %}{{ system }}
+
+{% endif %}Follow these guardrails:
+{% for guardrail in guardrails %}- {{ guardrail }}
+{% endfor %}"""
+"""Jinja; ``system`` is the system message there was (or ""), ``guardrails`` the rules. Ends are stripped."""
+
+SYSTEM_ROLES = ("system", "developer")
+
+SENTINEL = "halign0sentinel0body"
+"""Stands in for a message's body where we ask what the template writes around it."""
+
+
+class TemplateRefused(HalignError):
+    """The chat template raised an error on a dialogue (roles that do not alternate, no system role ...)."""
+
+
+class ChatTemplate:
+    """Renders message dicts with a tokenizer's template.
+
+    Args:
+        tokenizer: a transformers tokenizer with a chat template.
+        arguments: passed on to the template (``enable_thinking``, ``date_string`` ...).
+        fold: True for templates that know no system role; its text then opens the first user message.
+    """
+
+    def __init__(self, tokenizer: Any, arguments: Mapping[str, Any], *, fold: bool = False) -> None:
+        self._tokenizer, self._fold = tokenizer, fold
+        self._arguments = dict(arguments)
+        self._compiled = _compiled(tokenizer)
+        self._variables = {**getattr(tokenizer, "special_tokens_map", {}), **self._arguments}
+        plain = (str, int, float, bool, type(None))
+        if any(type(v) not in plain for v in self._variables.values()):
+            self._compiled = None
+        self._compared = 0
+
+    def render(
+        self, messages: Sequence[Message], tools: Sequence[Any] = (), *, generate: bool = False
+    ) -> str:
+        """The text of these messages, followed by the generation prompt if ``generate``.
+
+        Raises:
+            TemplateRefused: with the template's own words.
+        """
+        if self._fold:
+            messages = fold_system(messages)
+        try:
+            if (
+                self._compiled is None
+                or tools
+                or not all(type(m.content) is str and not m.extra for m in messages)
+            ):
+                return self._slow(messages, tools, generate)
+            text = self._fast(messages, generate)
+            if self._compared < 8:  # a tokenizer class with ways of its own is found here
+                self._compared += 1
+                slow = self._slow(messages, tools, generate)
+                if slow != text:
+                    self._compiled = None
+                    return slow
+            return text
+        except TemplateError as error:
+            roles = ", ".join(m.role for m in messages)
+            raise TemplateRefused(f"the chat template refuses this dialogue ({roles}): {error}") from error
+
+    def _fast(self, messages: Sequence[Message], generate: bool) -> str:
+        assert self._compiled is not None
+        return self._compiled.render(
+            messages=[{"role": m.role, "content": m.content} for m in messages],
+            tools=None,
+            documents=None,
+            add_generation_prompt=generate,
+            **self._variables,
+        )
+
+    def _slow(self, messages: Sequence[Message], tools: Sequence[Any], generate: bool) -> str:
+        text = self._tokenizer.apply_chat_template(
+            [m.to_dict() for m in messages],
+            tools=[dict(t) for t in tools] or None,
+            tokenize=False,
+            add_generation_prompt=generate,
+            **self._arguments,
+        )
+        assert isinstance(text, str)
+        return text
+
+
+def _compiled(tokenizer: Any) -> Any | None:
+    """The template as transformers compiles it, or None where only ``apply_chat_template`` knows the way."""
+    from transformers import PreTrainedTokenizerBase
+
+    ours = (
+        getattr(type(tokenizer), "apply_chat_template", None) is PreTrainedTokenizerBase.apply_chat_template
+    )
+    if not ours or not isinstance(getattr(tokenizer, "chat_template", None), str):
+        return None  # an overridden method, or several named templates to choose from
+    try:
+        from transformers.utils.chat_template_utils import _compile_jinja_template
+    except ImportError:
+        return None
+    return _compile_jinja_template(tokenizer.chat_template)
+
+
+class Guardrails:
+    """Puts guardrails into the system message by one template; ``template`` is what a run records."""
+
+    def __init__(self, template: str) -> None:
+        self.template = template
+        compiled = ImmutableSandboxedEnvironment().from_string(template)
+
+        @lru_cache(maxsize=4096)
+        def fill(system: str, guardrails: tuple[str, ...]) -> str:
+            return compiled.render(system=system, guardrails=guardrails).strip()
+
+        self._fill = fill
+
+    def apply(self, dialogue: Dialogue) -> tuple[Message, ...]:
+        """The messages as the model is to read them: guardrails merged into the system message, or a new one."""
+        messages = dialogue.messages
+        if not dialogue.guardrails:
+            return messages
+        if messages and messages[0].role in SYSTEM_ROLES:
+            system, *rest = messages
+        else:
+            system, rest = Message("system", ""), list(messages)
+        text = self._fill(system.content, tuple(dialogue.guardrails))
+        return (Message(system.role, text, system.extra), *rest)
+
+
+def fold_system(messages: Sequence[Message]) -> Sequence[Message]:
+    """For templates without a system role: the system text opens the first user message.
+
+    >>> [m.content for m in fold_system([Message("system", "Be kind."), Message("user", "Hi")])]
+    ['Be kind.\\n\\nHi']
+    """
+    if not messages or messages[0].role not in SYSTEM_ROLES:
+        return messages
+    system, *rest = messages
+    if rest and rest[0].role == "user":
+        return [Message("user", f"{system.content}\n\n{rest[0].content}", rest[0].extra), *rest[1:]]
+    return [Message("user", system.content), *rest]
