@@ -1,0 +1,98 @@
+"""How a model is told who sees whom: one 4-D mask, a dict of masks per layer type, or none (separate paths).
+
+Which of these a model honours is measured by ``halign.probe``; nothing here decides by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from halign.trie import TreeBatch, visible
+
+Shape = Literal["one", "by_type", "separate"]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far back a layer sees on its path: everything, a sliding window, or its own chunk (tokens)."""
+
+    window: int | None = None
+    chunk: int | None = None
+
+
+@dataclass(frozen=True)
+class MaskScheme:
+    """How masks are handed to a model.
+
+    Attributes:
+        shape: ``one`` 4-D mask, ``by_type`` a dict of them by layer type, or ``separate``: the model gets none of our masks,
+            so every row has to be a single path.
+        layers: layer type -> reach; a single entry when ``shape`` is ``one``.
+    """
+
+    shape: Shape
+    layers: Mapping[str, Reach]
+
+    @property
+    def shares(self) -> bool:
+        """True if rows may branch."""
+        return self.shape != "separate"
+
+    def describe(self) -> str:
+        """One phrase for logs."""
+        return {"one": "one mask", "by_type": "a mask per layer type", "separate": "separate paths"}[self.shape]
+
+
+SEPARATE = MaskScheme("separate", {})
+
+_REACH_BY_TYPE = {
+    "full_attention": lambda config: Reach(),
+    "attention": lambda config: Reach(),
+    "sliding_attention": lambda config: Reach(window=config.sliding_window),
+    "chunked_attention": lambda config: Reach(chunk=config.attention_chunk_size),
+}
+
+
+def candidate_schemes(config: Any) -> list[MaskScheme]:
+    """Schemes worth probing for a configuration, likeliest first."""
+    candidates = []
+    types = list(dict.fromkeys(getattr(config, "layer_types", None) or []))
+    if types and all(t in _REACH_BY_TYPE for t in types):
+        layers = {t: _REACH_BY_TYPE[t](config) for t in types}
+        # a model may look up a type that it has no layer of
+        candidates.append(MaskScheme("by_type", {"full_attention": Reach(), **layers}))
+        if len(types) == 1:
+            candidates.append(MaskScheme("one", layers))
+    window = getattr(config, "sliding_window", None)
+    if window:
+        candidates.append(MaskScheme("one", {"sliding_attention": Reach(window=window)}))
+    candidates.append(MaskScheme("one", {"full_attention": Reach()}))
+    return candidates
+
+
+def model_masks(
+    scheme: MaskScheme, batch: TreeBatch, *, additive: bool, dtype: torch.dtype
+) -> Tensor | dict[str, Tensor] | None:
+    """The ``attention_mask`` argument for a batch: [B, 1, T, T] per entry, bool, or additive for eager attention.
+
+    None for a batch that does not branch: the model's own causal attention is then the same, and faster.
+    """
+    if batch.causal:
+        return None
+    masks: dict[Reach, Tensor] = {}
+    for reach in scheme.layers.values():
+        if reach not in masks:
+            mask = visible(batch.subtree_end, batch.position_ids, window=reach.window, chunk=reach.chunk)
+            masks[reach] = _additive(mask, dtype) if additive else mask
+    if scheme.shape == "by_type":
+        return {name: masks[reach] for name, reach in scheme.layers.items()}
+    return next(iter(masks.values()))
+
+
+def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)

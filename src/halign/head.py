@@ -1,0 +1,192 @@
+"""The LM head on the positions that need it, in chunks: log-probabilities without a (tokens x vocabulary) matrix.
+
+The forward pass keeps only the hidden states it was given; the backward pass makes each chunk's logits again. Matrix
+products run in the precision of the model (or of autocast), everything after them in float32.
+
+A chunk's logits are sized to stay in cache on a CPU: the element-wise work on them costs more than the product there, and
+seven times more once they fall out of cache (measured, see docs/log.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+CPU_CHUNK_ELEMENTS = 512 * 1024
+GPU_CHUNK_ELEMENTS = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class LogitTransform:
+    """What a model does around its LM head: ``logits = cap * tanh(scale * head(input_scale * hidden) / cap)``.
+
+    ``cap`` None means no soft-capping. Measured on the model itself by ``halign.probe``, not looked up by name.
+    """
+
+    input_scale: float = 1.0
+    scale: float = 1.0
+    cap: float | None = None
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Apply to float32 logits [..., V], out of place and differentiably."""
+        if self.scale != 1.0:
+            logits = logits * self.scale
+        if self.cap is not None:
+            logits = self.cap * torch.tanh(logits / self.cap)
+        return logits
+
+    def apply_(self, logits: Tensor) -> Tensor:
+        """The same in place."""
+        if self.scale != 1.0:
+            logits.mul_(self.scale)
+        if self.cap is not None:
+            logits.div_(self.cap).tanh_().mul_(self.cap)
+        return logits
+
+    def backward_(self, grad: Tensor, logits: Tensor) -> Tensor:
+        """Turn d/d(transformed logits) into d/d(head output), in place; ``logits`` are the transformed ones."""
+        if self.cap is not None:
+            grad.mul_(1 - (logits / self.cap).square_())
+        return grad.mul_(self.scale) if self.scale != 1.0 else grad
+
+
+def chunk_rows(vocabulary: int, device: torch.device) -> int:
+    """Positions per chunk, so that a chunk's logits fit in cache (CPU) or in a modest buffer (GPU)."""
+    elements = CPU_CHUNK_ELEMENTS if device.type == "cpu" else GPU_CHUNK_ELEMENTS
+    return max(16, elements // vocabulary)
+
+
+class _LinearLogps(torch.autograd.Function):
+    """log p(target) for a linear head; gradient with respect to hidden states, weight and bias."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        read: Tensor,
+        targets: Tensor,
+        transform: LogitTransform,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        compute_weight = weight.to(dtype)
+        out = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
+        for rows, wanted in _chunks(len(hidden), read, chunk_rows(len(weight), hidden.device)):
+            logits = _logits(hidden[rows].to(dtype), compute_weight, bias, transform)
+            logps = torch.log_softmax(logits, -1, dtype=torch.float32)
+            out[wanted] = logps[read[wanted] - rows.start, targets[wanted]]
+        ctx.save_for_backward(hidden, weight, bias, read, targets)
+        ctx.transform, ctx.dtype = transform, dtype
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (grad,) = grads
+        hidden, weight, bias, read, targets = ctx.saved_tensors
+        transform, dtype = ctx.transform, ctx.dtype
+        compute_weight = weight.to(dtype)
+        need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
+        d_hidden = torch.empty_like(hidden) if need_hidden else None
+        d_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if need_weight else None
+        d_bias = torch.zeros(weight.shape[0], dtype=torch.float32, device=weight.device) if need_bias else None
+        per_position = grad.new_zeros(len(hidden)).index_add_(0, read, grad)
+        for rows, wanted in _chunks(len(hidden), read, chunk_rows(len(weight), hidden.device)):
+            inputs = hidden[rows].to(dtype)
+            logits = _logits(inputs, compute_weight, bias, transform)
+            d_logits = torch.softmax(logits, -1, dtype=torch.float32)
+            d_logits.mul_(per_position[rows, None]).neg_()
+            # one position may predict several targets (the first tokens of sibling branches), never the same one twice
+            d_logits[read[wanted] - rows.start, targets[wanted]] += grad[wanted]
+            d_logits = transform.backward_(d_logits, logits)
+            if d_bias is not None:
+                d_bias += d_logits.sum(0)
+            small = d_logits.to(dtype)
+            if d_hidden is not None:
+                d_hidden[rows] = small @ compute_weight
+            if d_weight is not None:
+                _accumulate_product(d_weight, small, inputs)
+        return (
+            d_hidden,
+            None if d_weight is None else d_weight.to(weight.dtype),
+            None if d_bias is None or bias is None else d_bias.to(bias.dtype),
+            None,
+            None,
+            None,
+            None,
+        )
+
+
+def _accumulate_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    if left.dtype == torch.float32:
+        total.addmm_(left.T, right)
+    else:
+        total += left.T @ right
+
+
+def _logits(inputs: Tensor, weight: Tensor, bias: Tensor | None, transform: LogitTransform) -> Tensor:
+    """Transformed logits of one chunk; float32 whenever anything but a plain product is applied to them."""
+    logits = inputs @ weight.T
+    if bias is not None or transform.scale != 1.0 or transform.cap is not None:
+        logits = logits.float()
+        if bias is not None:
+            logits += bias.float()
+        transform.apply_(logits)
+    return logits
+
+
+def _chunks(positions: int, read: Tensor, size: int) -> list[tuple[slice, slice]]:
+    """(positions, targets) slices; ``read`` is non-decreasing, so the targets of a chunk of positions are contiguous."""
+    starts = range(0, positions, size)
+    edges = torch.tensor([*starts, positions], device=read.device)
+    cuts = torch.searchsorted(read, edges).tolist()
+    return [
+        (slice(s, min(s + size, positions)), slice(cuts[i], cuts[i + 1])) for i, s in enumerate(starts)
+    ]
+
+
+def _module_logps(
+    head: Callable[[Tensor], Tensor], hidden: Tensor, read: Tensor, targets: Tensor, transform: LogitTransform
+) -> Tensor:
+    def chunk(inputs: Tensor, local_read: Tensor, wanted: Tensor) -> Tensor:
+        logits = transform(head(inputs).float())
+        return torch.log_softmax(logits, -1)[local_read, wanted]
+
+    parts = []
+    size = max(64, chunk_rows(32_768, hidden.device))
+    for rows, wanted in _chunks(len(hidden), read, size):
+        args = (hidden[rows], read[wanted] - rows.start, targets[wanted])
+        parts.append(checkpoint(chunk, *args, use_reentrant=False) if torch.is_grad_enabled() else chunk(*args))
+    return torch.cat(parts) if parts else hidden.new_zeros(0, dtype=torch.float32)
+
+
+def head_logps(
+    head: nn.Module, hidden: Tensor, read: Tensor, targets: Tensor, transform: LogitTransform | None = None
+) -> Tensor:
+    """log-probability of target tokens, in nats.
+
+    Args:
+        head: the LM head. A plain ``nn.Linear`` takes the fused path; anything else (an adapter on the head, a head of
+            several layers) is called as a module, chunk by chunk under activation checkpointing.
+        hidden: [M, d] hidden states that the head reads.
+        read: int64 [N], non-decreasing; which hidden state each target is predicted from.
+        targets: int64 [N] token ids.
+        transform: scaling and soft-capping around the head.
+
+    Returns:
+        float32 [N].
+    """
+    transform = transform or LogitTransform()
+    if transform.input_scale != 1.0:
+        hidden = hidden * transform.input_scale
+    if type(head) is not nn.Linear:
+        return _module_logps(head, hidden, read, targets, transform)
+    kind = hidden.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else head.weight.dtype
+    out: Tensor = _LinearLogps.apply(hidden, head.weight, head.bias, read, targets, transform, dtype)
+    return out

@@ -1,0 +1,245 @@
+"""Items -> the exact sequence of optimiser steps and packs.
+
+A plan is a pure function of the items, the seed and the sizes. Nothing about it is stored in a checkpoint: a resumed run asks
+for step 17 again and gets the same packs. Every rank computes the whole plan, so each knows what the others hold and the
+normalisers of the global step without asking.
+
+Items of one conversation stay together, because they share a trunk; conversations are shuffled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from halign.items import Item, Path
+
+MISMATCH = -1
+"""Path number of an item's mismatched completion: its prompt followed by another conversation's response."""
+
+Shuffle = Literal["conversations", "items", "none"]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One path of one item: ``path`` indexes ``Item.paths``, or is MISMATCH."""
+
+    item: int
+    path: int
+
+
+@dataclass(frozen=True)
+class Pack:
+    """What goes through the model at once: rows of slots, one trie per row. All paths of an item are in one pack."""
+
+    rows: tuple[tuple[Slot, ...], ...]
+
+    @property
+    def slots(self) -> list[Slot]:
+        """Slots in the order in which their responses are numbered."""
+        return [slot for row in self.rows for slot in row]
+
+    @cached_property
+    def items(self) -> list[int]:
+        """Items in order of first appearance."""
+        return list(dict.fromkeys(slot.item for slot in self.slots))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step: the global batch and how it is spread over ranks.
+
+    Attributes:
+        index: number of the step in the run, from 0.
+        items: indices of the items in the global batch.
+        packs: per rank, its packs.
+        extra: per rank, packs of mismatched completions (empty unless asked for).
+    """
+
+    index: int
+    items: tuple[int, ...]
+    packs: tuple[tuple[Pack, ...], ...]
+    extra: tuple[tuple[Pack, ...], ...]
+
+
+class Plan:
+    """The sequence of steps over some items.
+
+    Args:
+        items: what to train on.
+        batch_items: items in a global step.
+        max_tokens: distinct tokens in a pack, padding included. One item may exceed it alone.
+        epochs: passes over the data.
+        max_steps: stop after this many steps, or None.
+        seed: for the shuffle and the mismatched completions.
+        shuffle: ``conversations`` keeps what shares a trunk together, ``items`` gives that up for independent batches.
+        separate: one row per path, nothing shared (the plain path).
+        mismatch: draw a mismatched completion per item (KTO).
+        ranks: number of processes.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Item],
+        *,
+        batch_items: int,
+        max_tokens: int,
+        epochs: float = 1,
+        max_steps: int | None = None,
+        seed: int = 0,
+        shuffle: Shuffle = "conversations",
+        separate: bool = False,
+        mismatch: bool = False,
+        ranks: int = 1,
+    ) -> None:
+        self.items = items
+        self.batch_items = min(batch_items, max(1, len(items)))
+        self.max_tokens = max_tokens
+        self.seed = seed
+        self.shuffle = shuffle
+        self.separate = separate
+        self.ranks = ranks
+        self.steps_per_epoch = max(1, -(-len(items) // self.batch_items)) if items else 0
+        wanted = round(epochs * self.steps_per_epoch)
+        self.steps = min(wanted, max_steps) if max_steps is not None else wanted
+        self._order_of: tuple[int, list[int]] = (-1, [])
+        self._mismatched = self._draw_mismatched() if mismatch else []
+
+    def path(self, slot: Slot) -> Path:
+        """The token path behind a slot."""
+        return self._mismatched[slot.item] if slot.path == MISMATCH else self.items[slot.item].paths[slot.path]
+
+    def paths(self, pack: Pack) -> list[list[Path]]:
+        """The paths of a pack, row by row, as ``halign.trie.tree_batch`` takes them."""
+        return [[self.path(slot) for slot in row] for row in pack.rows]
+
+    def step(self, index: int) -> Step:
+        """The step with this number (0 <= index < steps)."""
+        epoch, within = divmod(index, self.steps_per_epoch)
+        order = self._epoch_order(epoch)
+        chosen = tuple(order[within * self.batch_items : (within + 1) * self.batch_items])
+        return Step(
+            index,
+            chosen,
+            self._spread(self.pack(chosen)),
+            self._spread(self.pack(chosen, mismatched=True)) if self._mismatched else ((),) * self.ranks,
+        )
+
+    def pack(self, chosen: Sequence[int], *, mismatched: bool = False) -> list[Pack]:
+        """Packs for these items: tries of what belongs together, rows of similar length side by side."""
+        rows: list[tuple[int, tuple[Slot, ...]]] = []
+        for group in self._groups(chosen):
+            units = [self._unit(i, mismatched) for i in group]
+            if self.separate:
+                rows += [(len(self.path(slot)), (slot,)) for unit in units for slot in unit]
+            else:
+                rows += self._rows(units)
+        if self.separate:
+            return self._fill_separate(chosen, mismatched)
+        return _fill(rows, self.max_tokens)
+
+    def _unit(self, item: int, mismatched: bool) -> tuple[Slot, ...]:
+        if mismatched:
+            return (Slot(item, MISMATCH),)
+        return tuple(Slot(item, k) for k in range(len(self.items[item].paths)))
+
+    def _groups(self, chosen: Sequence[int]) -> list[list[int]]:
+        groups: dict[str, list[int]] = {}
+        for i in chosen:
+            groups.setdefault(self.items[i].conversation, []).append(i)
+        return list(groups.values())
+
+    def _rows(self, units: list[tuple[Slot, ...]]) -> list[tuple[int, tuple[Slot, ...]]]:
+        """One trie for the units if it fits, else halves."""
+        slots = tuple(slot for unit in units for slot in unit)
+        width = count_distinct([self.path(slot).ids for slot in slots])
+        if width <= self.max_tokens or len(units) == 1:
+            return [(width, slots)]
+        half = len(units) // 2
+        return self._rows(units[:half]) + self._rows(units[half:])
+
+    def _fill_separate(self, chosen: Sequence[int], mismatched: bool) -> list[Pack]:
+        """Packs of single-path rows, sorted by the longest path of an item, padded; items stay whole."""
+        units = sorted((self._unit(i, mismatched) for i in chosen), key=lambda u: max(len(self.path(s)) for s in u))
+        packs: list[Pack] = []
+        rows: list[tuple[Slot, ...]] = []
+        for unit in units:
+            width = max(len(self.path(s)) for s in unit)
+            if rows and (len(rows) + len(unit)) * width > self.max_tokens:
+                packs.append(Pack(tuple(rows)))
+                rows = []
+            rows += [(slot,) for slot in unit]
+        return [*packs, Pack(tuple(rows))] if rows else packs
+
+    def _spread(self, packs: list[Pack]) -> tuple[tuple[Pack, ...], ...]:
+        """Packs over ranks, the heaviest first, always to the rank with least to do."""
+        if self.ranks == 1:
+            return (tuple(packs),)
+        shares: list[list[Pack]] = [[] for _ in range(self.ranks)]
+        load = [0] * self.ranks
+        for pack in sorted(packs, key=self._weight, reverse=True):
+            lightest = load.index(min(load))
+            shares[lightest].append(pack)
+            load[lightest] += self._weight(pack)
+        return tuple(tuple(share) for share in shares)
+
+    def _weight(self, pack: Pack) -> int:
+        return sum(len(self.path(slot)) for slot in pack.slots)
+
+    def _epoch_order(self, epoch: int) -> list[int]:
+        if self._order_of[0] != epoch:
+            self._order_of = (epoch, self._shuffled(epoch))
+        return self._order_of[1]
+
+    def _shuffled(self, epoch: int) -> list[int]:
+        everything = range(len(self.items))
+        if self.shuffle == "none":
+            return list(everything)
+        rng = np.random.default_rng((self.seed, epoch))
+        if self.shuffle == "items":
+            return rng.permutation(len(self.items)).tolist()
+        groups = self._groups(everything)
+        return [i for g in rng.permutation(len(groups)) for i in groups[g]]
+
+    def _draw_mismatched(self) -> list[Path]:
+        """For every item its prompt with a response from another conversation, drawn once for the run."""
+        rng = np.random.default_rng((self.seed, 0x6B746F))
+        count = len(self.items)
+        drawn = []
+        for item in self.items:
+            for _ in range(100):
+                other = self.items[int(rng.integers(count))]
+                if other.conversation != item.conversation:
+                    break
+            response = other.paths[int(rng.integers(len(other.paths)))].response
+            drawn.append(Path(item.paths[0].prompt, response))
+        return drawn
+
+
+def count_distinct(paths: Sequence[np.ndarray]) -> int:
+    """Nodes of the trie of these token paths, without building it."""
+    ordered = sorted(paths, key=lambda p: p.astype(">u4").tobytes())
+    total = 0
+    previous = np.empty(0, dtype=np.int32)
+    for path in ordered:
+        n = min(len(previous), len(path))
+        differing = np.flatnonzero(previous[:n] != path[:n])
+        total += len(path) - (int(differing[0]) if len(differing) else n)
+        previous = path
+    return total
+
+
+def _fill(rows: list[tuple[int, tuple[Slot, ...]]], max_tokens: int) -> list[Pack]:
+    """Rows of similar width side by side, so that little is padding; rows times width stays within the budget."""
+    packs: list[Pack] = []
+    current: list[tuple[Slot, ...]] = []
+    for width, row in sorted(rows, key=lambda r: r[0]):
+        if current and (len(current) + 1) * width > max_tokens:
+            packs.append(Pack(tuple(current)))
+            current = []
+        current.append(row)
+    return [*packs, Pack(tuple(current))] if current else packs

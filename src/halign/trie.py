@@ -1,0 +1,224 @@
+"""Token paths -> a trie of distinct tokens -> the tensors that a model reads.
+
+Ten turns of a conversation, each with a chosen and a rejected reply, are twenty token sequences that repeat one trunk.
+Merged into a trie and laid out in depth-first order, every distinct token stands once in the row:
+
+    paths   A B C D         depth-first row   A B C D E F
+            A B C E F       position          0 1 2 3 3 4
+            A B             subtree_end       6 6 6 4 6 6
+                            parent           -1 0 1 2 2 4
+
+Token q sees token k exactly when ``k <= q < subtree_end[k]``: k is q itself or one of its ancestors.
+The log-probability of a token is read at its *parent* in the trie, never at the token before it in the row.
+Sharing is found on the ids, so it is exact whatever the data; two equal paths cost no more than one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from halign.items import Ids, Path
+
+ROOT = -1
+"""Parent of a path's first token."""
+
+
+@dataclass(frozen=True)
+class TokenTrie:
+    """The distinct tokens of some paths in depth-first order.
+
+    Attributes:
+        tokens, positions, ends, parents: int32 [T]; token id, depth on its path, one past its last descendant, parent.
+        nodes: per path, in the order given, the row indices of its tokens, int32 [len(path)].
+    """
+
+    tokens: np.ndarray
+    positions: np.ndarray
+    ends: np.ndarray
+    parents: np.ndarray
+    nodes: tuple[np.ndarray, ...]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def is_chain(self) -> bool:
+        """True if nothing branches, so that plain causal attention is the trie's own."""
+        return bool(len(self) == 0 or (self.positions[-1] == len(self) - 1))
+
+
+def build_trie(paths: Sequence[Ids]) -> TokenTrie:
+    """Merge token paths. Sorted lexicographically, the order of first appearance is the depth-first order.
+
+    Args:
+        paths: int arrays [n_i]; empty ones are allowed and own no node.
+
+    >>> t = build_trie([np.array([1, 2, 3]), np.array([1, 2, 4, 5]), np.array([1])])
+    >>> t.tokens.tolist(), t.positions.tolist(), t.ends.tolist(), t.parents.tolist()
+    ([1, 2, 3, 4, 5], [0, 1, 2, 2, 3], [5, 5, 3, 5, 5], [-1, 0, 1, 1, 3])
+    """
+    arrays = [np.asarray(p, dtype=np.int32) for p in paths]
+    order = sorted(range(len(arrays)), key=[a.astype(">u4").tobytes() for a in arrays].__getitem__)
+    upper = sum(len(a) for a in arrays)
+    tokens, positions, ends, parents = (np.empty(upper, dtype=np.int32) for _ in range(4))
+    nodes: list[np.ndarray] = [np.empty(0, dtype=np.int32)] * len(arrays)
+    count, previous, previous_nodes = 0, np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32)
+    for index in order:
+        path = arrays[index]
+        shared = _common_prefix(previous, path)
+        new = len(path) - shared
+        own = np.arange(count, count + new, dtype=np.int32)
+        tokens[count : count + new] = path[shared:]
+        positions[count : count + new] = np.arange(shared, len(path))
+        parents[count : count + new] = own - 1
+        if new:
+            parents[count] = previous_nodes[shared - 1] if shared else ROOT
+        ends[previous_nodes[shared:]] = count  # the branch that the previous path left is closed
+        nodes[index] = np.concatenate([previous_nodes[:shared], own])
+        previous, previous_nodes, count = path, nodes[index], count + new
+    ends[previous_nodes] = count
+    return TokenTrie(tokens[:count], positions[:count], ends[:count], parents[:count], tuple(nodes))
+
+
+def _common_prefix(a: np.ndarray, b: np.ndarray) -> int:
+    n = min(len(a), len(b))
+    differing = np.flatnonzero(a[:n] != b[:n])
+    return int(differing[0]) if len(differing) else n
+
+
+@dataclass(frozen=True)
+class TreeBatch:
+    """B tries, one per row, padded to T tokens, and where the R responses' tokens are in them.
+
+    Attributes:
+        input_ids, position_ids, subtree_end: int64 [B, T]. A padding token is its own subtree, so it is never seen.
+        causal: True if no row branches; the model then needs no mask of ours.
+        read_at: int64 [M]; flat positions (row * T + column) whose hidden state goes through the LM head, each once.
+        targets: int64 [N]; token ids whose log-probability is wanted, each supervised trie node once.
+        target_read: int64 [N], non-decreasing; index into ``read_at`` of each target's parent.
+        gather: int64 [G]; index into ``targets`` of every response token, response after response.
+        owner: int64 [G]; response of each of these tokens, non-decreasing.
+        lengths: int64 [R]; response tokens that count.
+        distinct_tokens, flat_tokens: trie nodes, and what separate paths would encode.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    subtree_end: Tensor
+    causal: bool
+    read_at: Tensor
+    targets: Tensor
+    target_read: Tensor
+    gather: Tensor
+    owner: Tensor
+    lengths: Tensor
+    distinct_tokens: int
+    flat_tokens: int
+
+    def to(self, device: torch.device | str) -> TreeBatch:
+        """The same batch on another device."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return TreeBatch(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in moved.items()})
+
+    @property
+    def responses(self) -> int:
+        """R, the number of responses."""
+        return len(self.lengths)
+
+
+def tree_batch(rows: Sequence[Sequence[Path]], *, pad_id: int = 0, multiple: int = 8) -> TreeBatch:
+    """Lay out rows of paths: one trie per row. Responses are numbered row after row, path after path.
+
+    Args:
+        rows: for each row the paths that share it. Any path may be in any row; one trie holds what shares a prefix.
+        pad_id: id that fills short rows; it is never attended to nor supervised.
+        multiple: T is rounded up to a multiple of this (kernels like it); causal batches likewise.
+
+    Raises:
+        ValueError: if a path has no prompt (its first response token would have no parent to be predicted from).
+    """
+    tries = [build_trie([p.ids for p in row]) for row in rows]
+    width = max((len(t) for t in tries), default=1)
+    width = max(multiple, -(-width // multiple) * multiple)
+    shape = (len(rows), width)
+    input_ids = np.full(shape, pad_id, dtype=np.int64)
+    position_ids = np.zeros(shape, dtype=np.int64)
+    subtree_end = np.broadcast_to(np.arange(1, width + 1), shape).copy()
+    causal = all(t.is_chain for t in tries)
+    if causal:
+        position_ids[:] = np.arange(width)
+    child: list[np.ndarray] = []
+    parent: list[np.ndarray] = []
+    owner: list[np.ndarray] = []
+    lengths: list[int] = []
+    for b, (row, trie) in enumerate(zip(rows, tries, strict=True)):
+        n = len(trie)
+        input_ids[b, :n], position_ids[b, :n], subtree_end[b, :n] = trie.tokens, trie.positions, trie.ends
+        for path, nodes in zip(row, trie.nodes, strict=True):
+            if not len(path.prompt):
+                raise ValueError("a path needs at least one prompt token: its first response token has no predecessor")
+            own = nodes[len(path.prompt) :]
+            if path.loss_mask is not None:
+                own = own[np.asarray(path.loss_mask, dtype=bool)]
+            child.append(own.astype(np.int64) + b * width)
+            parent.append(trie.parents[own].astype(np.int64) + b * width)
+            owner.append(np.full(len(own), len(lengths), dtype=np.int64))
+            lengths.append(len(own))
+    children, parents, gather = _distinct(_join(child), _join(parent))
+    read_at, target_read = np.unique(parents, return_inverse=True)
+    return TreeBatch(
+        input_ids=torch.from_numpy(input_ids),
+        position_ids=torch.from_numpy(position_ids),
+        subtree_end=torch.from_numpy(subtree_end),
+        causal=causal,
+        read_at=torch.from_numpy(read_at),
+        targets=torch.from_numpy(input_ids.reshape(-1)[children]),
+        target_read=torch.from_numpy(target_read.astype(np.int64)),
+        gather=torch.from_numpy(gather.astype(np.int64)),
+        owner=torch.from_numpy(_join(owner)),
+        lengths=torch.tensor(lengths, dtype=torch.int64),
+        distinct_tokens=sum(len(t) for t in tries),
+        flat_tokens=sum(len(p) for row in rows for p in row),
+    )
+
+
+def _join(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+
+def _distinct(child: np.ndarray, parent: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distinct supervised nodes with their parents, ordered by parent, and the index of each response token among them."""
+    children, first, gather = np.unique(child, return_index=True, return_inverse=True)
+    parents = parent[first]
+    by_parent = np.argsort(parents, kind="stable")
+    rank = np.empty_like(by_parent)
+    rank[by_parent] = np.arange(len(by_parent))
+    return children[by_parent], parents[by_parent], rank[gather]
+
+
+def visible(
+    subtree_end: Tensor, position_ids: Tensor, *, window: int | None = None, chunk: int | None = None
+) -> Tensor:
+    """Which token sees which: the trie's ancestor test, intersected with a window or chunk test on path positions.
+
+    Args:
+        subtree_end, position_ids: int64 [B, T].
+        window: a token sees itself and the ``window - 1`` tokens before it on its path (sliding-window attention).
+        chunk: a token sees its own block of ``chunk`` path positions (chunked attention).
+
+    Returns:
+        bool [B, 1, T, T], True where query (dim 2) sees key (dim 3).
+    """
+    row = torch.arange(subtree_end.shape[1], device=subtree_end.device)
+    query, key = row[:, None], row[None, :]
+    mask = (key <= query) & (query < subtree_end[:, None, :])
+    if window is not None:
+        mask &= position_ids[:, :, None] - position_ids[:, None, :] < window
+    if chunk is not None:
+        mask &= position_ids[:, :, None] // chunk == position_ids[:, None, :] // chunk
+    return mask[:, None]
