@@ -1,17 +1,23 @@
-"""Text -> token ids, exactly as the tokenizer gives them, but each distinct segment is encoded only once.
+"""Text -> token ids, exactly as the tokenizer gives them, but each distinct piece is encoded only once.
 
-A fast tokenizer cuts a text at its added tokens (``<|im_end|>`` ...) before anything else, so the ids of the text
-between two of them depend on that text and on those two alone. A conversation's turns are such segments: the trunk
-that twenty responses share is encoded once, whatever the number of renderings it occurs in.
+Two facts make that possible:
 
-The claim is checked, not trusted: the first texts and every hundredth after are also encoded whole. A difference
-switches to whole encoding for good. Tokenizers whose added tokens match by context start there.
+- A fast tokenizer cuts a text at its added tokens (``<|im_end|>`` ...) before anything else, so the ids of a segment
+  between two of them depend on that segment and those two alone. A conversation's turns are such segments: a trunk
+  that twenty responses share is encoded once, however many renderings contain it.
+- The usual pre-tokenizers (those of GPT-2, Llama 3, Qwen) never keep a space together with what stands before it. Cut
+  there, the pieces of a segment are encoded independently; few of them are new, and a look-up costs a twentieth.
+
+Both are checked, not trusted: the first texts and every hundredth after are also encoded whole. A difference switches
+to whole encoding for good. Tokenizers for which a fact cannot be shown to hold start without its use.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -19,8 +25,39 @@ from halign.items import Ids
 
 CHECKED_FIRST = 16
 CHECKED_EVERY = 101
-CACHE_LIMIT = 400_000
-"""Segments kept; a full cache is emptied, which costs time and never exactness."""
+
+SPACE_LEADS = (
+    # Patterns of which every match holds a space (U+0020) only before its first non-space, never after:
+    # GPT-2
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    # Llama 3
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    # Qwen 2 and 3
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+)
+
+_WORD_STARTS = re.compile(r"(?<=[^\s\u180e])(?= )")
+"""Where a space follows a non-space. (\\s holds all of Unicode's White_Space, and U+180E was one once.)"""
+
+K = TypeVar("K")
+
+
+class Memo(dict[K, bytes], Generic[K]):
+    """A bounded memory of a function's values. Full, it is emptied, which costs time and never exactness."""
+
+    def __init__(self, function: Callable[[K], bytes], limit: int) -> None:
+        super().__init__()
+        self.function, self.limit = function, limit
+
+    def __missing__(self, key: K) -> bytes:
+        if len(self) >= self.limit:
+            self.clear()
+        value = self[key] = self.function(key)
+        return value
+
+    def joined(self, keys: Iterable[K]) -> bytearray:
+        return bytearray().join(map(self.__getitem__, keys))
 
 
 class Encoder:
@@ -28,36 +65,40 @@ class Encoder:
 
     Attributes:
         segmented: True while segments are encoded apart; False if the tokenizer does not allow it.
+        wordwise: True if segments are encoded word by word.
         controls: matches the text of any added token, or None if there is none.
     """
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._cache: dict[tuple[str | None, str, str | None], Ids] = {}
         self._texts = 0
-        added = _added_tokens(tokenizer)
+        added = list(getattr(tokenizer, "added_tokens_decoder", {}).values())
         self.controls = _literals([t.content for t in added])
-        splitting = [t for t in added if not t.normalized]
-        self._ids = {t.content: tokenizer.convert_tokens_to_ids(t.content) for t in splitting}
-        self._split = _literals(list(self._ids), group=True)
+        splitting = [t.content for t in added if not t.normalized]
+        self._ids = {t: tokenizer.convert_tokens_to_ids(t) for t in splitting}
+        self._split = _literals(splitting, group=True)
         self.segmented = (
-            getattr(tokenizer, "is_fast", False)
+            bool(getattr(tokenizer, "is_fast", False))
             and not getattr(tokenizer, "split_special_tokens", False)
             and not any(t.single_word for t in added)
         )
+        plain = not any(t.normalized or t.lstrip or t.rstrip for t in added)
+        self.wordwise = self.segmented and plain and _space_leads(tokenizer.backend_tokenizer)
+        # keys: (added token before, text, added token after), where the latter only lends its context
+        self._segments = Memo[tuple[str | None, str, str | None]](self._segment, 400_000)
+        self._words = Memo[str](self._fresh, 400_000)
         self._anchors = ("\n", ":", "a") if self._adds_prefix() else ()
 
     def encode(self, text: str) -> Ids:
-        """Ids of a text that begins a sequence, int32 [n]; equal to ``tokenizer(text, add_special_tokens=False)``."""
+        """Ids of a text that begins a sequence, int32 [n]: those of ``tokenizer(text, add_special_tokens=False)``."""
         if not self.segmented:
             return self._whole(text)
-        self._texts += 1
         ids = self._by_segments(text)
+        self._texts += 1
         if self._texts <= CHECKED_FIRST or self._texts % CHECKED_EVERY == 0:
             whole = self._whole(text)
             if not np.array_equal(ids, whole):
-                self.segmented = False
-                self._cache.clear()
+                self.segmented = self.wordwise = False
                 return whole
         return ids
 
@@ -74,41 +115,26 @@ class Encoder:
         return self.encode(text)
 
     def control_in(self, text: str) -> bool:
-        """Whether a text contains, as mere characters, what the tokenizer reads as an added special token."""
+        """Whether a text spells, as mere characters, what the tokenizer reads as an added token."""
         return self.controls is not None and self.controls.search(text) is not None
-
-    def _whole(self, text: str) -> Ids:
-        return np.asarray(self._tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int32)
 
     def _by_segments(self, text: str) -> Ids:
         # split() with a group alternates text and token: [text, token, text, ..., token, text]
         parts = self._split.split(text) if self._split else [text]
-        cache, found = self._cache, []
-        left: str | None = None
-        for i in range(0, len(parts), 2):
-            right = parts[i + 1] if i + 1 < len(parts) else None
-            key = (left, parts[i], right)
-            ids = cache.get(key)
-            if ids is None:
-                ids = self._segment(*key)
-            found.append(ids)
-            left = right
-        return found[0] if len(found) == 1 else np.concatenate(found)
+        tokens = parts[1::2]
+        keys = zip([None, *tokens], parts[::2], [*tokens, None], strict=True)
+        return np.frombuffer(self._segments.joined(keys), dtype=np.int32)
 
-    def _segment(self, left: str | None, text: str, right: str | None) -> Ids:
-        """Ids of ``left`` and the text after it; ``right`` only lends its context."""
-        ids = self._fresh((left or "") + text + (right or "")) if text else self._bare(left)
-        if text and right is not None:
-            ids = ids[:-1]
-        if len(self._cache) >= CACHE_LIMIT:
-            self._cache.clear()
-        self._cache[left, text, right] = ids
-        return ids
+    def _segment(self, key: tuple[str | None, str, str | None]) -> bytes:
+        """Ids of the left token and the text after it."""
+        left, text, right = key
+        if self.wordwise or not text:
+            words = self._words.joined(_WORD_STARTS.split(text)) if text else b""
+            return (b"" if left is None else np.int32(self._ids[left]).tobytes()) + bytes(words)
+        ids = self._fresh((left or "") + text + (right or ""))
+        return ids if right is None else ids[:-4]
 
-    def _bare(self, token: str | None) -> Ids:
-        return np.array([] if token is None else [self._ids[token]], dtype=np.int32)
-
-    def _fresh(self, text: str) -> Ids:
+    def _fresh(self, text: str) -> bytes:
         backend = self._tokenizer.backend_tokenizer
         if backend.truncation is not None:  # left over from someone else's call
             backend.no_truncation()
@@ -116,18 +142,44 @@ class Encoder:
             backend.no_padding()
         if backend.encode_special_tokens:
             backend.encode_special_tokens = False
-        return np.array(backend.encode_batch_fast([text], add_special_tokens=False)[0].ids, dtype=np.int32)
+        encoding = backend.encode_batch_fast([text], add_special_tokens=False)[0]
+        return np.array(encoding.ids, dtype=np.int32).tobytes()
+
+    def _whole(self, text: str) -> Ids:
+        return np.asarray(self._tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int32)
 
     def _adds_prefix(self) -> bool:
         tokens = self._tokenizer.convert_ids_to_tokens(self._whole("a").tolist())
         return bool(tokens) and tokens[0][:1] in ("▁", "Ġ")
 
 
-def _added_tokens(tokenizer: Any) -> list[Any]:
-    return list(getattr(tokenizer, "added_tokens_decoder", {}).values())
-
-
 def _literals(texts: list[str], group: bool = False) -> re.Pattern[str] | None:
-    # Longest first: the tokenizer takes the leftmost, then the longest.
+    """Matches any of the texts; longest first, as the tokenizer takes the leftmost, then the longest."""
     body = "|".join(re.escape(t) for t in sorted(texts, key=len, reverse=True) if t)
     return re.compile(f"({body})" if group else body) if body else None
+
+
+def _space_leads(backend: Any) -> bool:
+    """Whether the pre-tokenizer always cuts before a space that follows a non-space, whatever surrounds it."""
+    if backend.normalizer is not None and _state(backend.normalizer) != {"type": "NFC"}:
+        return False  # NFC never composes a space with what stands before it
+    match _state(backend.pre_tokenizer):
+        case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}:
+            return True
+        case {
+            "type": "Sequence",
+            "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False},
+                {"type": "ByteLevel", "add_prefix_space": False},
+            ],
+        }:
+            return pattern in SPACE_LEADS
+    return False
+
+
+def _state(part: Any) -> Any:
+    """What the tokenizers library would write to a file for one of its parts."""
+    try:
+        return json.loads(part.__getstate__())
+    except (AttributeError, TypeError, ValueError):
+        return None

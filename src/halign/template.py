@@ -47,6 +47,7 @@ class ChatTemplate:
         self._tokenizer, self._fold = tokenizer, fold
         self._arguments = dict(arguments)
         self._compiled = _compiled(tokenizer)
+        self._globals = dict(self._compiled.globals) if self._compiled is not None else {}
         self._variables = {**getattr(tokenizer, "special_tokens_map", {}), **self._arguments}
         plain = (str, int, float, bool, type(None))
         if any(type(v) not in plain for v in self._variables.values()):
@@ -84,13 +85,17 @@ class ChatTemplate:
 
     def _fast(self, messages: Sequence[Message], generate: bool) -> str:
         assert self._compiled is not None
-        return self._compiled.render(
-            messages=[{"role": m.role, "content": m.content} for m in messages],
-            tools=None,
-            documents=None,
-            add_generation_prompt=generate,
+        variables = {
+            **self._globals,
+            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            "tools": None,
+            "documents": None,
+            "add_generation_prompt": generate,
             **self._variables,
-        )
+        }
+        # What Template.render does, less the merging of globals at every call.
+        context = self._compiled.new_context(variables, shared=True)
+        return "".join(self._compiled.root_render_func(context))
 
     def _slow(self, messages: Sequence[Message], tools: Sequence[Any], generate: bool) -> str:
         text = self._tokenizer.apply_chat_template(
