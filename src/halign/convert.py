@@ -1,0 +1,400 @@
+"""Examples of one kind -> examples of another, with a record of what was dropped.
+
+>>> from halign.readers import read
+>>> ranked = read([{"prompt": "Q", "responses": [
+...     {"content": "good", "rank": 1}, {"content": "poor", "rank": 2}, {"content": "bad", "rank": 3}]}])
+>>> pairs, dropped = to_pairs(ranked, how="all")
+>>> [(p.chosen.content, p.rejected.content) for p in pairs]
+[('good', 'poor'), ('good', 'bad'), ('poor', 'bad')]
+>>> len(to_pairs(ranked, how="best_rest").examples), len(to_pairs(ranked, how="adjacent").examples)
+(2, 2)
+
+At every agent turn of a Conversation that has alternatives, the prompt is the turns before it and the
+message's own content is the best reply. Everything else is a list of candidates in levels: those of one
+level tie, and the first level is the best. Pairs take
+
+- ``best_rest``: each of the best with each that is worse;
+- ``all``: each with each that is worse;
+- ``adjacent``: each with each of the next level down.
+
+An example's weight goes to everything made of it. What is dropped is counted by reason, never silently.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Generic, NamedTuple, TypeVar
+
+from halign.dialogue import Dialogue, Message
+from halign.errors import HalignError
+from halign.examples import Alternative, Conversation, Demonstration, Example, Preference, Ranking, Rating
+from halign.items import Kind
+
+HOWS = ("best_rest", "all", "adjacent")
+KINDS: tuple[Kind, ...] = ("pairs", "lists", "singles", "tokens")
+
+T = TypeVar("T", covariant=True)
+
+
+class Converted(NamedTuple, Generic[T]):
+    """What a conversion made, and how many it dropped, by reason."""
+
+    examples: Sequence[T]
+    dropped: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One reply to a prompt, with what is known of it. ``level`` 0 is the best; equal levels tie."""
+
+    message: Message
+    level: int
+    score: float | None = None
+    violates: str | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The replies to one prompt, best first."""
+
+    prompt: Dialogue
+    candidates: tuple[Candidate, ...]
+    conversation: str
+    weight: float
+
+
+def to_pairs(examples: Iterable[Example], how: str = "best_rest") -> Converted[Preference]:
+    """Preference pairs of conversations, rankings, and ratings of one prompt. Preferences stay as they are.
+
+    Raises:
+        HalignError: for an unknown ``how``, or for demonstrations, which compare nothing.
+    """
+    if how not in HOWS:
+        raise HalignError(f"no such way to make pairs: {how!r}; {', '.join(HOWS)}")
+    dropped: Counter[str] = Counter()
+    made: list[Preference] = []
+    for e in _grouped(examples, "to_pairs"):
+        if isinstance(e, Preference):
+            made.append(e)
+            continue
+        for choice in _choices(e, dropped):
+            made.extend(_pairs(choice, how, dropped))
+    return Converted(made, dict(dropped))
+
+
+def to_rankings(examples: Iterable[Example]) -> Converted[Ranking]:
+    """Rankings of conversations (one per agent turn with alternatives), pairs, and ratings of one prompt."""
+    dropped: Counter[str] = Counter()
+    made: list[Ranking] = []
+    for e in _grouped(examples, "to_rankings"):
+        if isinstance(e, Ranking):
+            made.append(e)
+            continue
+        made.extend(_ranking(choice) for choice in _choices(e, dropped))
+    return Converted(made, dict(dropped))
+
+
+def to_singles(examples: Iterable[Example], threshold: float | None = None) -> Converted[Rating]:
+    """Rated replies. Of scored replies, those of at least ``threshold`` are good; without it, the best are
+    good and the rest are bad. A reply that ties with everything else is neither, and dropped.
+
+    Raises:
+        HalignError: for demonstrations, or for a threshold where there are no scores.
+    """
+    dropped: Counter[str] = Counter()
+    made: list[Rating] = []
+    for e in examples:
+        if isinstance(e, Rating):
+            made.append(e if threshold is None else _rethreshold(e, threshold))
+            continue
+        for choice in _choices(_refuse_demonstration(e, "to_singles"), dropped, ties=threshold is not None):
+            made.extend(_singles(choice, threshold))
+    return Converted(made, dict(dropped))
+
+
+def to_demonstrations(examples: Iterable[Example]) -> Converted[Demonstration]:
+    """Dialogues to imitate: whole conversations; the prompt and its best reply (the first of those that tie)
+    of a preference or a ranking; replies rated good. A preference below one half counts for the other
+    reply."""
+    dropped: Counter[str] = Counter()
+    made: list[Demonstration] = []
+    for e in examples:
+        if isinstance(e, Demonstration):
+            made.append(e)
+        elif isinstance(e, Conversation):
+            dropped["alternatives, not imitated"] += sum(map(len, e.alternatives.values()))
+            made.append(Demonstration(e.dialogue, e.conversation, None, e.weight))
+        elif isinstance(e, Rating) and not e.desirable:
+            dropped["replies rated bad, not imitated"] += 1
+        else:
+            best, others = _best(e)
+            dropped["replies that are not the best, not imitated"] += others
+            made.append(Demonstration(e.prompt + best, e.conversation, (len(e.prompt),), e.weight))
+    return Converted(made, {k: n for k, n in dropped.items() if n})
+
+
+def as_kind(
+    examples: Sequence[Example], kind: Kind, how: str | None = None, threshold: float | None = None
+) -> Converted[Example]:
+    """The examples as what an objective takes: "pairs", "lists", "singles" or "tokens".
+
+    Conversations, preferences and what is of the kind already need no choice. Rankings as pairs or singles
+    do, and so do ratings as pairs: name it with ``how`` (pairs of HOWS; for singles "best_rest") or, for
+    singles, ``threshold``.
+
+    Raises:
+        HalignError: if a choice has to be named, has no effect, or if no conversion leads there; it names
+        the way out.
+    """
+    if kind not in KINDS:
+        raise HalignError(f"no such kind: {kind!r}; {', '.join(KINDS)}")
+    if how is not None and how not in HOWS:
+        raise HalignError(f"no such way to make pairs: {how!r}; {', '.join(HOWS)}")
+    if kind in ("lists", "tokens") and (how is not None or threshold is not None):
+        raise HalignError(f"pairs={how or threshold!r} has no effect on {kind}; leave it out")
+    _check_choice({type(e) for e in examples}, kind, how, threshold)
+    makers: dict[str, Callable[[], Converted[Example]]] = {
+        "pairs": lambda: to_pairs(examples, how or "best_rest"),
+        "lists": lambda: to_rankings(examples),
+        "singles": lambda: to_singles(examples, threshold),
+        "tokens": lambda: to_demonstrations(examples),
+    }
+    made = makers[kind]()
+    if examples and not made.examples:
+        why = "; ".join(f"{n} {reason}" for reason, n in made.dropped.items()) or "no turn has alternatives"
+        raise HalignError(f"none of the {len(examples)} examples makes {kind}: {why}")
+    return made
+
+
+def _check_choice(types: set[type], kind: Kind, how: str | None, threshold: float | None) -> None:
+    """Stop where a conversion needs a choice that nobody made, or where a choice would do nothing."""
+    if kind == "pairs":
+        if threshold is not None:
+            raise HalignError("threshold= has no effect on pairs; leave it out")
+        if how is None and (name := _first(types, Ranking, Rating)):
+            raise HalignError(
+                f"{name} can make pairs in several ways: say pairs=best_rest (each best reply against each"
+                f" worse one),"
+                " pairs=all or pairs=adjacent, or convert the file with `halign data convert FILE --to"
+                " pairs --how ...`"
+            )
+        if how is not None and types <= {Preference}:
+            raise HalignError(f"pairs={how} has no effect: the examples are pairs already; leave it out")
+    if kind == "singles":
+        if how not in (None, "best_rest"):
+            raise HalignError(f"pairs={how} makes no rated replies; say pairs=best_rest, or give a threshold")
+        if how is not None and threshold is not None:
+            raise HalignError("give either pairs=best_rest or a threshold, not both")
+        if how is None and threshold is None and Ranking in types:
+            raise HalignError(
+                "rankings do not say which replies are good: say pairs=best_rest (the best are good, the"
+                " rest bad) or, for"
+                " scores, a threshold; or convert the file with `halign data convert FILE --to singles`"
+            )
+        if how is not None and types <= {Rating}:
+            raise HalignError(
+                f"pairs={how} has no effect: the examples are rated replies already; leave it out"
+            )
+
+
+def _first(types: set[type], *wanted: type) -> str:
+    """What the first of the wanted types that occurs is called, or ''."""
+    names = {Ranking: "rankings", Rating: "ratings of one prompt"}
+    return next((names[t] for t in wanted if t in types), "")
+
+
+def _refuse_demonstration(e: Example, function: str) -> Example:
+    if isinstance(e, Demonstration):
+        raise HalignError(
+            f"{function}: conversation {e.conversation!r} is a demonstration and compares nothing. Give its"
+            f" agent turns"
+            " 'alternatives', or train on it with sft (tokens)"
+        )
+    return e
+
+
+def _grouped(examples: Iterable[Example], function: str) -> Iterator[Example | list[Rating]]:
+    """The examples in order; ratings of one prompt come as one list, where the first of them stood."""
+    groups: dict[tuple[object, ...], list[Rating]] = {}
+    for e in examples:
+        if not isinstance(e, Rating):
+            yield _refuse_demonstration(e, function)
+            continue
+        turns = tuple((m.role, m.content) for m in e.prompt.messages)
+        groups.setdefault((e.prompt.guardrails, turns), []).append(e)
+    yield from groups.values()
+
+
+def _choices(e: Example | list[Rating], dropped: Counter[str], ties: bool = False) -> Iterator[Choice]:
+    """The choices that an example holds. One whose candidates all tie says nothing, unless ``ties``."""
+    for choice in _all_choices(e, dropped):
+        if len(choice.candidates) < 2:
+            dropped["prompts with one rated reply: nothing to compare it with"] += 1
+        elif choice.candidates[-1].level == 0 and not ties:
+            dropped["choices that tie in all replies"] += 1
+        else:
+            yield choice
+
+
+def _all_choices(e: Example | list[Rating], dropped: Counter[str]) -> Iterator[Choice]:
+    if isinstance(e, Conversation):
+        for turn in sorted(e.alternatives):
+            if e.alternatives[turn]:
+                yield _turn_choice(e, turn)
+    elif isinstance(e, Ranking):
+        scores: Sequence[float | None] = e.scores or [None] * len(e.responses)
+        rows = zip(e.responses, _levels(e.ranks), scores, strict=True)
+        found = tuple(Candidate(m, level, s, m.extra.get("violates")) for m, level, s in rows)
+        yield Choice(e.prompt, found, e.conversation, e.weight)
+    elif isinstance(e, Preference):
+        if e.preference == 0.5:
+            dropped["pairs with a preference of one half"] += 1
+            return
+        best, worst = (e.chosen, e.rejected) if e.preference > 0.5 else (e.rejected, e.chosen)
+        pair = (Candidate(best, 0), Candidate(worst, 1, violates=e.violates if worst is e.rejected else None))
+        if e.preference not in (0.0, 1.0):
+            dropped["soft preferences, taken as certain"] += 1
+        yield Choice(e.prompt, pair, e.conversation, e.weight)
+    elif isinstance(e, list):
+        yield _rated_choice(e, dropped)
+
+
+def _turn_choice(e: Conversation, turn: int) -> Choice:
+    """The choice at one agent turn: its own content, then the alternatives, best first."""
+    own = e.dialogue.messages[turn]
+    score = own.extra.get("score")
+    alternatives = sorted(e.alternatives[turn], key=_badness)
+    values = [_badness(a) for a in alternatives]
+    best = (
+        [0.0]
+        if alternatives[0].score is None
+        else [min(values[0], -score) if score is not None else -float("inf")]
+    )
+    levels = _levels([*best, *values])[1:]
+    rest = [Candidate(a.message, n, a.score, a.violates) for a, n in zip(alternatives, levels, strict=True)]
+    bare = (
+        replace(own, extra={k: v for k, v in own.extra.items() if k != "score"}) if score is not None else own
+    )
+    return Choice(e.dialogue[:turn], (Candidate(bare, 0, score), *rest), e.conversation, e.weight)
+
+
+def _badness(a: Alternative) -> float:
+    """A number that grows as the reply gets worse; 0 ties with the message's own content, but for scores."""
+    if a.rank is not None:
+        return a.rank - 1.0
+    if a.label is not None:
+        return 0.0 if a.label else 1.0
+    return -(a.score or 0.0)
+
+
+def _levels(values: Sequence[float]) -> list[int]:
+    """Non-decreasing values as levels 0, 1, 2 ...
+
+    >>> _levels([1, 2, 2, 4])
+    [0, 1, 1, 2]
+    """
+    levels = [0]
+    for a, b in pairwise(values):
+        levels.append(levels[-1] + (b != a))
+    return levels
+
+
+def _rated_choice(ratings: list[Rating], dropped: Counter[str]) -> Choice:
+    """Ratings of one prompt as one choice: by score if all have one, else by label. Repeats count once."""
+    first = ratings[0]
+    distinct = list({r.response.content: r for r in reversed(ratings)}.values())[::-1]
+    dropped["replies rated more than once"] += len(ratings) - len(distinct)
+    if not dropped["replies rated more than once"]:
+        del dropped["replies rated more than once"]
+    scored = all(r.score is not None for r in distinct)
+    worth = {id(r): -(r.score or 0.0) if scored else float(not r.desirable) for r in distinct}
+    ordered = sorted(distinct, key=lambda r: worth[id(r)])
+    levels = _levels([worth[id(r)] for r in ordered])
+    found = [
+        Candidate(r.response, n, r.score if scored else None, r.response.extra.get("violates"))
+        for r, n in zip(ordered, levels, strict=True)
+    ]
+    return Choice(first.prompt, tuple(found), first.conversation, first.weight)
+
+
+def _pairs(choice: Choice, how: str, dropped: Counter[str]) -> Iterator[Preference]:
+    """The pairs of one choice. Two replies of the same words are no pair, whatever their ranks."""
+    for better in choice.candidates:
+        if how == "best_rest" and better.level > 0:
+            return
+        for worse in choice.candidates:
+            gap = worse.level - better.level
+            if gap <= 0 or (how == "adjacent" and gap > 1):
+                continue
+            if better.message.content == worse.message.content:
+                dropped["pairs of two replies with the same words"] += 1
+                continue
+            yield Preference(
+                choice.prompt,
+                better.message,
+                worse.message,
+                choice.conversation,
+                weight=choice.weight,
+                violates=worse.violates,
+            )
+
+
+def _ranking(choice: Choice) -> Ranking:
+    """A choice as a ranking; what a reply violates goes to its message's ``extra``."""
+    scores = [c.score for c in choice.candidates]
+    known = [s for s in scores if s is not None]
+    return Ranking(
+        choice.prompt,
+        tuple(_marked(c) for c in choice.candidates),
+        tuple(_numbered([c.level for c in choice.candidates])),
+        choice.conversation,
+        scores=tuple(known) if len(known) == len(scores) else None,
+        weight=choice.weight,
+    )
+
+
+def _numbered(levels: Sequence[int]) -> list[int]:
+    """Levels as ranks: one more than the number of better replies.
+
+    >>> _numbered([0, 1, 1, 2])
+    [1, 2, 2, 4]
+    """
+    return [levels.index(n) + 1 for n in levels]
+
+
+def _marked(c: Candidate) -> Message:
+    if c.violates is None or c.message.extra.get("violates") == c.violates:
+        return c.message
+    return replace(c.message, extra={**c.message.extra, "violates": c.violates})
+
+
+def _singles(choice: Choice, threshold: float | None) -> Iterator[Rating]:
+    for c in choice.candidates:
+        if threshold is not None and c.score is None:
+            raise HalignError(
+                f"threshold={threshold:g} needs scores, and a reply of conversation {choice.conversation!r}"
+                f" has none; leave"
+                " it out to take the best as good and the rest as bad"
+            )
+        good = c.level == 0 if threshold is None or c.score is None else c.score >= threshold
+        yield Rating(choice.prompt, _marked(c), good, choice.conversation, c.score, choice.weight)
+
+
+def _rethreshold(e: Rating, threshold: float) -> Rating:
+    if e.score is None:
+        raise HalignError(
+            f"threshold={threshold:g} needs scores, and a rating of {e.conversation!r} has none"
+        )
+    return replace(e, desirable=e.score >= threshold)
+
+
+def _best(e: Preference | Ranking | Rating) -> tuple[Message, int]:
+    """(the best reply, how many others there are)."""
+    if isinstance(e, Preference):
+        return (e.chosen if e.preference >= 0.5 else e.rejected), 1
+    if isinstance(e, Ranking):
+        return e.responses[0], len(e.responses) - 1
+    return e.response, 0

@@ -1,0 +1,173 @@
+"""Examples -> canonical JSONL, such that reading it back gives equal examples."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from halign.dialogue import RAW, Dialogue, Message
+from halign.errors import HalignError
+from halign.examples import Alternative, Conversation, Demonstration, Example, Preference, Ranking, Rating
+
+
+def write_jsonl(examples: Iterable[Example], path: str | os.PathLike[str]) -> int:
+    """Write the examples to ``path``, gzipped if it ends in ``.gz``, all or nothing; returns their number.
+
+    The same examples give the same bytes: no name and no time goes into the gzip header.
+    """
+    return write_rows((to_row(e) for e in examples), path)
+
+
+def write_rows(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> int:
+    """Write JSON rows to ``path``, gzipped if it ends in ``.gz``; an interrupted write leaves nothing."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as raw:
+            if target.suffix == ".gz":
+                with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
+                    count = _lines(rows, packed)
+            else:
+                count = _lines(rows, raw)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return count
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _lines(rows: Iterable[Mapping[str, Any]], to: IO[bytes] | gzip.GzipFile) -> int:
+    count = 0
+    for row in rows:
+        to.write(json.dumps(row, ensure_ascii=False, default=str).encode("utf-8") + b"\n")
+        count += 1
+    return count
+
+
+def to_row(example: Example) -> dict[str, Any]:
+    """The canonical row of one example (DESIGN section 5)."""
+    match example:
+        case Conversation():
+            own: dict[str, Any] = {"id": example.conversation, **_about(example.dialogue)}
+            own["messages"] = _with_alternatives(example)
+        case Demonstration():
+            own = {
+                "conversation": example.conversation,
+                **_about(example.dialogue),
+                **_demonstration(example),
+            }
+        case Preference():
+            own = {
+                "conversation": example.conversation,
+                **_about(example.prompt),
+                "prompt": _prompt(example.prompt),
+            }
+            own |= {"chosen": _reply(example.chosen), "rejected": _reply(example.rejected)}
+            if example.preference != 1.0:
+                own["preference"] = example.preference
+            for name in ("chosen_win_rate", "rejected_win_rate", "violates"):
+                if getattr(example, name) is not None:
+                    own[name] = getattr(example, name)
+        case Ranking():
+            own = {
+                "conversation": example.conversation,
+                **_about(example.prompt),
+                "prompt": _prompt(example.prompt),
+            }
+            own["responses"] = _responses(example)
+        case Rating():
+            own = {
+                "conversation": example.conversation,
+                **_about(example.prompt),
+                "prompt": _prompt(example.prompt),
+            }
+            own |= {"completion": _reply(example.response), "label": example.desirable}
+            if example.score is not None:
+                own["score"] = example.score
+    if example.weight != 1.0:
+        own["weight"] = example.weight
+    return own
+
+
+def _about(dialogue: Dialogue) -> dict[str, Any]:
+    """What is known of a dialogue besides its messages; only what there is."""
+    about = {
+        "guardrails": list(dialogue.guardrails),
+        "tools": [dict(t) for t in dialogue.tools],
+        "meta": dict(dialogue.meta),
+    }
+    return {k: v for k, v in about.items() if v}
+
+
+def _prompt(prompt: Dialogue) -> str | list[dict[str, Any]]:
+    """A raw prompt as one string, any other as messages."""
+    if len(prompt) == 1 and prompt.is_raw and not prompt.messages[0].extra:
+        return prompt.messages[0].content
+    return [m.to_dict() for m in prompt.messages]
+
+
+def _reply(message: Message) -> str | list[dict[str, Any]]:
+    if message.role == RAW and not message.extra:
+        return message.content
+    return [message.to_dict()]
+
+
+def _demonstration(example: Demonstration) -> dict[str, Any]:
+    turns = example.dialogue.messages
+    plain = example.dialogue.is_raw and not any(m.extra for m in turns)
+    if plain and len(turns) == 1 and example.turns is None:
+        return {"text": turns[0].content}
+    if plain and len(turns) == 2 and example.turns == (1,):
+        return {"prompt": turns[0].content, "completion": turns[1].content}
+    row: dict[str, Any] = {"messages": [m.to_dict() for m in turns]}
+    if example.turns is not None:
+        row["turns"] = list(example.turns)
+    return row
+
+
+def _responses(example: Ranking) -> list[dict[str, Any]]:
+    """Responses with their score where there is one (ranks follow from it), else with their rank."""
+    scores = example.scores
+    if scores is not None and any(a < b for a, b in itertools.pairwise(scores)):
+        raise HalignError(
+            f"a ranking of conversation {example.conversation!r} is not sorted by its scores, best first"
+        )
+    name, values = ("rank", example.ranks) if scores is None else ("score", scores)
+    return [{**_response(m), name: v} for m, v in zip(example.responses, values, strict=True)]
+
+
+def _response(message: Message) -> dict[str, Any]:
+    """A reply without its role, which the prompt implies."""
+    return {"content": message.content, **message.extra}
+
+
+def _with_alternatives(example: Conversation) -> list[dict[str, Any]]:
+    rows = [m.to_dict() for m in example.dialogue.messages]
+    for turn, alternatives in example.alternatives.items():
+        rows[turn]["alternatives"] = [_alternative(a) for a in alternatives]
+    if not any(example.alternatives.values()) and rows:
+        rows[-1]["alternatives"] = []  # the key alone tells a conversation from a demonstration
+    return rows
+
+
+def _alternative(a: Alternative) -> dict[str, Any]:
+    row = _response(a.message)
+    for name in ("rank", "score", "label", "violates"):
+        if getattr(a, name) is not None:
+            row[name] = getattr(a, name)
+    return row
