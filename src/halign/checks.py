@@ -33,6 +33,9 @@ NEAR = 0.8
 CANDIDATES = 8
 """Texts of one band's bucket that are compared; more would be quadratic where thousands begin alike."""
 
+RULES = ("policy", "policies", "guidelines", "rules", "guardrail")
+"""Columns that often hold guardrails under another name."""
+
 WORD = re.compile(r"\w+")
 PRIME = np.uint64((1 << 31) - 1)
 
@@ -192,7 +195,11 @@ def duplicates(examples: Sequence[Example]) -> Duplicates:
 def _identity(e: Example) -> bytes:
     """A hash of all that an example says: rules, turns, replies, verdicts; not of its name or its weight."""
     d = dialogue_of(e)
-    said = [d.guardrails, [(m.role, m.content) for m in d.messages], [m.content for m in replies_of(e)]]
+    said: list[object] = [
+        d.guardrails,
+        [(m.role, m.content) for m in d.messages],
+        [m.content for m in replies_of(e)],
+    ]
     match e:
         case Ranking():
             said.append(e.ranks)
@@ -230,7 +237,8 @@ def split_overlap(train: Sequence[Example], test: Sequence[Example]) -> Overlap:
     """What ``test`` shares with ``train``. A name alone is no shared conversation: files may number from 0
     alike."""
     shared = {_opening(e) for e in train} & {_opening(e) for e in test}
-    index, words = NearIndex(), {}
+    index = NearIndex()
+    words: dict[tuple[str, ...], int] = {}
     for i, e in enumerate(train):
         text = text_of(e)
         if words.setdefault(tuple(normal(text)), i) == i:
@@ -269,6 +277,9 @@ def remarks(examples: Sequence[Example]) -> list[str]:
         said.append(f"every label is {str(ratings[0]).lower()}: there is nothing to tell apart")
     if kept:
         said.append(f"columns kept in meta, which no training uses: {', '.join(sorted(kept))}")
+    rules = next((k for k in RULES if k in kept), None)
+    if rules is not None:
+        said.append(f"if {rules!r} holds the rules in force, read it with guardrails={rules}")
     return said
 
 

@@ -194,9 +194,9 @@ def _check_choice(types: set[type], kind: Kind, how: str | None, threshold: floa
                 " rest bad) or, for"
                 " scores, a threshold; or convert the file with `halign data convert FILE --to singles`"
             )
-        if how is not None and types <= {Rating}:
+        if how is not None and types <= {Rating, Preference}:
             raise HalignError(
-                f"pairs={how} has no effect: the examples are rated replies already; leave it out"
+                f"pairs={how} has no effect: the examples say which replies are good; leave it out"
             )
 
 
