@@ -78,7 +78,7 @@ class TransformersSampler:
 
     Args:
         policy: what ``halign.models.load`` returns.
-        renderer: turns dialogues into ids; made from the policy's tokenizer if not given.
+        renderer: turns dialogues into ids; if not given, the one the policy was trained with.
     """
 
     def __init__(self, policy: Any, *, renderer: Any = None) -> None:
@@ -86,7 +86,7 @@ class TransformersSampler:
         if renderer is None:
             from halign.render import Renderer
 
-            renderer = Renderer(policy.tokenizer)
+            renderer = Renderer(policy.tokenizer, stop_ids=policy.stop_ids, **policy.rendering)
         self.renderer = renderer
 
     def sample(
