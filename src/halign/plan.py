@@ -108,6 +108,7 @@ class Plan:
         self.steps = min(wanted, max_steps) if max_steps is not None else wanted
         self._order_of: tuple[int, list[int]] = (-1, [])
         self._mismatched = self._draw_mismatched() if mismatch else []
+        self.mismatched = bool(self._mismatched)
 
     def path(self, slot: Slot) -> Path:
         """The token path behind a slot."""

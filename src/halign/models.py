@@ -1,0 +1,173 @@
+"""Loading and keeping a policy: a causal language model, its tokenizer, and what the probe found out about it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from halign.errors import HalignError
+from halign.probe import Capability, probe
+from halign.scoring import unwrap
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass
+class Policy:
+    """A model that can be trained, scored and sampled.
+
+    Attributes:
+        model: a Hugging Face causal language model, possibly wrapped by peft.
+        tokenizer: its tokenizer.
+        path: where it came from (a folder or a hub name).
+        rendering: settings of ``halign.render.Renderer`` that go with the model (kept in a run folder).
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    path: str = ""
+    rendering: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def capability(self) -> Capability:
+        """How the model takes masks and what surrounds its head; measured once."""
+        return probe(self.model)
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end the model's turn: the generation configuration's, or else the tokenizer's."""
+        return stop_ids(self.model, self.tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    def save(self, folder: str | Path) -> None:
+        """Write a plain Hugging Face folder (safetensors), or an adapter folder for a peft model."""
+        self.model.save_pretrained(folder)  # type: ignore[operator]
+        self.tokenizer.save_pretrained(folder)
+
+
+def stop_ids(model: nn.Module, tokenizer: Any) -> frozenset[int]:
+    """End-of-turn tokens by the generation configuration, falling back to the tokenizer's eos."""
+    generation = getattr(unwrap(model), "generation_config", None)
+    eos: int | Collection[int] | None = getattr(generation, "eos_token_id", None)
+    if eos is None:
+        eos = tokenizer.eos_token_id
+    if eos is None:
+        return frozenset()
+    return frozenset([eos] if isinstance(eos, int) else eos)
+
+
+def load(
+    source: str | Path,
+    *,
+    dtype: str = "fp32",
+    device: str | torch.device | None = None,
+    trust_remote_code: bool = False,
+) -> Policy:
+    """Load a policy from a local folder or the Hugging Face hub; an adapter folder brings its base along.
+
+    Args:
+        source: folder or hub name.
+        dtype: precision of the weights, ``fp32`` (right for training; ``train(dtype="bf16")`` computes in bf16 on top of
+            it) or ``bf16`` (half the memory, for scoring, sampling and the frozen base of an adapter).
+        device: None leaves it on the CPU; training moves it where accelerate says.
+        trust_remote_code: run Python code that comes with the model. Off unless asked for.
+
+    Raises:
+        HalignError: if there is no such model, or its weights are not safetensors.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if dtype not in DTYPES:
+        raise HalignError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+    path = Path(source)
+    if path.is_dir() and (path / "model" / "config.json").exists():
+        path = path / "model"  # a run folder
+    name = str(path) if path.exists() else str(source)
+    try:
+        if (path / "adapter_config.json").exists():
+            return _load_adapter(path, dtype, device, trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+        model = AutoModelForCausalLM.from_pretrained(
+            name, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise HalignError(f"no model could be loaded from {name!r}: {str(error).splitlines()[0]}") from error
+    _fill_pad(tokenizer)
+    if device is not None:
+        model.to(device)
+    return Policy(model, tokenizer, name)
+
+
+def _load_adapter(path: Path, dtype: str, device: Any, trust_remote_code: bool) -> Policy:
+    from peft import PeftConfig, PeftModel
+
+    config = PeftConfig.from_pretrained(str(path))
+    base = load(config.base_model_name_or_path or "", dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    model = PeftModel.from_pretrained(base.model, str(path), is_trainable=True)  # type: ignore[arg-type]
+    return Policy(model, base.tokenizer, str(path))
+
+
+def _fill_pad(tokenizer: Any) -> None:
+    """Batches of samples need a padding token; it is never trained on, so the eos serves where there is none."""
+    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+
+
+def disable_dropout(model: nn.Module) -> None:
+    """Set every dropout probability to zero, module by module, functional ones included.
+
+    The model stays in training mode, which gradient checkpointing needs.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        for name in ("attention_dropout", "dropout", "resid_dropout", "hidden_dropout", "activation_dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+
+
+@torch.no_grad()
+def fingerprint(model: nn.Module) -> str:
+    """Short hash of a model's weights: names, shapes, sums and samples of every tensor. Any training step changes it."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        flat = tensor.detach().reshape(-1)
+        stride = max(1, flat.numel() // 1024)
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        if flat.is_floating_point():
+            total = torch.stack([flat.double().sum(), flat.double().square().sum()]).cpu()
+            digest.update(total.numpy().tobytes())
+        digest.update(flat[::stride].float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:24]
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine, for a run folder."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": sys.version.split()[0], "platform": platform.platform()}
+    for package in ("halign", "torch", "transformers", "accelerate", "peft", "tokenizers", "datasets", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    if torch.cuda.is_available():
+        found["device"] = torch.cuda.get_device_name()
+    found["threads"] = str(torch.get_num_threads())
+    return found

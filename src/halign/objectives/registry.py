@@ -1,0 +1,104 @@
+"""Objectives by name: ``dpo``, or ``package.module:function`` for an outsider's."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from halign.errors import HalignError
+from halign.items import Kind
+from halign.objectives.items import Items, Lists, Pairs, Singles, Tokens
+
+KINDS: dict[type, Kind] = {Pairs: "pairs", Lists: "lists", Singles: "singles", Tokens: "tokens"}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """An objective and what its signature says.
+
+    Attributes:
+        name: the word on the command line.
+        kind: what one item is.
+        settings: keyword-only argument -> (type, default).
+        needs_reference, mismatched, statistics: see ``halign.objectives.contract``.
+    """
+
+    name: str
+    function: Callable[..., Tensor]
+    kind: Kind
+    settings: dict[str, tuple[Any, Any]]
+    needs_reference: bool
+    mismatched: bool
+    statistics: Callable[[Any], dict[str, Tensor]] | None
+
+    def __call__(self, items: Items, **settings: Any) -> Tensor:
+        """The unreduced losses."""
+        return self.function(items, **settings)
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+
+def names() -> list[str]:
+    """The built-in objectives, sorted."""
+    from halign import objectives
+
+    return sorted(objectives.BUILT_IN)
+
+
+def find(name: str) -> Objective:
+    """The objective of that name.
+
+    Raises:
+        HalignError: if there is none, or an outsider's function does not keep the contract.
+    """
+    if ":" in name:
+        return _describe(name, _outsider(name))
+    from halign import objectives
+
+    function = objectives.BUILT_IN.get(name)
+    if function is None:
+        near = difflib.get_close_matches(name, names(), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise HalignError(f"no objective {name!r}{hint} (known: {', '.join(names())}; or package.module:function)")
+    return _describe(name, function)
+
+
+def _outsider(name: str) -> Callable[..., Tensor]:
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise HalignError(f"objective {name!r} cannot be imported: {error}") from error
+    return typing.cast(Callable[..., Tensor], found)
+
+
+def _describe(name: str, function: Callable[..., Tensor]) -> Objective:
+    hints = typing.get_type_hints(function)
+    parameters = list(inspect.signature(function).parameters.values())
+    first = hints.get(parameters[0].name) if parameters else None
+    if first not in KINDS:
+        raise HalignError(f"objective {name!r}: annotate the first argument with Pairs, Lists, Singles or Tokens")
+    settings = {
+        p.name: (hints.get(p.name, type(p.default)), p.default)
+        for p in parameters[1:]
+        if p.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    return Objective(
+        name=name,
+        function=function,
+        kind=KINDS[first],
+        settings=settings,
+        needs_reference=not getattr(function, "reference_free", False),
+        mismatched=getattr(function, "mismatched", False),
+        statistics=getattr(function, "statistics", None),
+    )

@@ -1,0 +1,127 @@
+"""Examples -> the items that a run trains on and is evaluated on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from halign.config import RunConfig
+from halign.convert import as_kind
+from halign.errors import HalignError
+from halign.examples import Example
+from halign.items import Item, Kind
+from halign.models import Policy
+from halign.render import Renderer
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What rendering gave.
+
+    Attributes:
+        kind: what the items are; mixtures render the richest kind and bind the others from it.
+        train, evaluation: items.
+        renderer: with its report of what was truncated or left out.
+        dropped: conversion reason -> examples it dropped.
+    """
+
+    kind: Kind
+    train: list[Item]
+    evaluation: list[Item]
+    renderer: Renderer
+    dropped: dict[str, int]
+
+
+def item_kind(config: RunConfig) -> Kind:
+    """The kind that serves every objective of a mixture: token objectives read the chosen response of pairs and lists.
+
+    Raises:
+        HalignError: if two objectives want items that cannot come from the same rows.
+    """
+    kinds = {objective.kind for objective, _ in config.objectives}
+    compared = kinds - {"tokens"}
+    if len(compared) > 1:
+        raise HalignError(f"objectives {', '.join(config.objective)} need {' and '.join(sorted(compared))} at once")
+    return compared.pop() if compared else "tokens"
+
+
+def make_renderer(policy: Policy, config: RunConfig) -> Renderer:
+    """The renderer that a run uses, and that sampling from its model will use again."""
+    train = config.train
+    known = {k: v for k, v in policy.rendering.items() if k in ("guardrail_template", "system_role")}
+    return Renderer(
+        policy.tokenizer,
+        stop_ids=policy.stop_ids or None,
+        roles=train.roles,
+        max_length=train.max_length,
+        template_args=train.template_args,
+        response_body=train.response_body,
+        **known,
+    )
+
+
+def prepare(
+    policy: Policy,
+    examples: Sequence[Example],
+    evaluation: Sequence[Example] | None,
+    config: RunConfig,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Prepared:
+    """Convert, split, render.
+
+    Raises:
+        HalignError: if the data cannot serve the objective, or nothing is left of it.
+    """
+    kind = item_kind(config)
+    renderer = make_renderer(policy, config)
+    dropped: dict[str, int] = {}
+    held_out: Sequence[Example] = evaluation or ()
+    if evaluation is None and config.train.eval_share:
+        examples, held_out = split_conversations(examples, config.train.eval_share, config.train.seed)
+    total = len(examples) + len(held_out)
+    train_items = _render(renderer, examples, kind, config, dropped, lambda n: progress(n, total))
+    eval_items = _render(renderer, held_out, kind, config, dropped, lambda n: progress(len(examples) + n, total))
+    if not train_items:
+        raise HalignError(f"no items to train on: {len(examples)} examples gave none ({_why(renderer, dropped)})")
+    return Prepared(kind, train_items, eval_items, renderer, dropped)
+
+
+def split_conversations(
+    examples: Sequence[Example], share: float, seed: int
+) -> tuple[list[Example], list[Example]]:
+    """Hold out a share of the conversations, whole ones, so that no trunk is on both sides."""
+    names = sorted({e.conversation for e in examples})
+    count = round(share * len(names))
+    if not 0 < count < len(names):
+        raise HalignError(f"eval_share={share} of {len(names)} conversations leaves one side empty")
+    held = {names[i] for i in np.random.default_rng((seed, 1)).permutation(len(names))[:count]}
+    return [e for e in examples if e.conversation not in held], [e for e in examples if e.conversation in held]
+
+
+def _render(
+    renderer: Renderer,
+    examples: Sequence[Example],
+    kind: Kind,
+    config: RunConfig,
+    dropped: dict[str, int],
+    progress: Callable[[int], None],
+) -> list[Item]:
+    if not examples:
+        return []
+    converted = as_kind(examples, kind, how=config.train.pairs, threshold=config.train.threshold)
+    for reason, count in converted.dropped.items():
+        dropped[reason] = dropped.get(reason, 0) + count
+    items: list[Item] = []
+    for number, example in enumerate(converted.examples):
+        items += renderer.items(example, kind)
+        if number % 64 == 0:
+            progress(round(number / len(converted.examples) * len(examples)))
+    progress(len(examples))
+    return items
+
+
+def _why(renderer: Renderer, dropped: dict[str, int]) -> str:
+    reasons = {**dropped, **renderer.report.left_out}
+    return ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "empty data"

@@ -1,0 +1,152 @@
+"""Reference log-probabilities: the model that training started from, adapters and embeddings included.
+
+Three sources, one answer: computed once before training and kept in a cache (no second model in memory), the same model with
+its adapters switched off, or a frozen copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from torch import Tensor, nn
+
+from halign.cache import cache_dir
+from halign.items import Item
+from halign.models import fingerprint
+from halign.plan import MISMATCH, Pack, Plan, Slot
+from halign.scoring import Scorer, Scores
+from halign.trie import TreeBatch
+
+Score = Callable[[nn.Module, TreeBatch], Scores]
+Batch = Callable[[Plan, Pack], TreeBatch]
+
+
+class CachedReference:
+    """Token log-probabilities of every path, computed once.
+
+    The cache file is keyed by the model's weights, the items' token ids and the precision.
+    """
+
+    def __init__(self, token_logps: dict[Slot, np.ndarray]) -> None:
+        self._logps = token_logps
+
+    def __call__(self, plan: Plan, pack: Pack, batch: TreeBatch) -> Tensor:
+        """Token log-probabilities in the order of ``Scores.token_logps``, float32 [G]."""
+        joined = np.concatenate([self._logps[slot] for slot in pack.slots])
+        return torch.from_numpy(joined).to(batch.input_ids.device)
+
+    @classmethod
+    def compute(
+        cls,
+        model: nn.Module,
+        plan: Plan,
+        *,
+        score: Score,
+        batch: Batch,
+        precision: str,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        rank: int = 0,
+        ranks: int = 1,
+        gather: Callable[[list[dict[Slot, np.ndarray]]], list[dict[Slot, np.ndarray]]] = lambda x: x,
+    ) -> CachedReference:
+        """Score every path of a plan without gradient, or take the numbers from the cache."""
+        file = cache_dir("reference") / f"{_key(model, plan, precision)}.safetensors"
+        if file.exists():
+            return cls(_read(file, plan))
+        packs = plan.pack(range(len(plan.items)))
+        if plan.mismatched:
+            packs += plan.pack(range(len(plan.items)), mismatched=True)
+        found: dict[Slot, np.ndarray] = {}
+        for number, pack in enumerate(packs):
+            if number % ranks == rank:
+                found |= _by_slot(pack, score(model, batch(plan, pack)))
+            progress(number + 1, len(packs))
+        for part in gather([found]):
+            found |= part
+        if rank == 0:
+            _write(file, plan, found)
+        return cls(found)
+
+
+class LiveReference:
+    """Scores each pack with a reference model as training goes: a frozen copy, or the adapters switched off."""
+
+    def __init__(self, model: nn.Module, score: Score, without_adapters: bool) -> None:
+        self.model = model
+        self.score = score
+        self.without_adapters = without_adapters
+
+    @classmethod
+    def frozen(cls, model: nn.Module, score: Score) -> LiveReference:
+        """A copy of the model as it is now, never trained."""
+        frozen = copy.deepcopy(model).eval()
+        frozen.requires_grad_(False)
+        return cls(frozen, score, without_adapters=False)
+
+    @torch.no_grad()
+    def __call__(self, plan: Plan, pack: Pack, batch: TreeBatch) -> Tensor:
+        """Token log-probabilities in the order of ``Scores.token_logps``, float32 [G]."""
+        with _adapters_off(self.model) if self.without_adapters else contextlib.nullcontext():
+            return self.score(self.model, batch).token_logps
+
+
+Reference = CachedReference | LiveReference
+
+
+@contextlib.contextmanager
+def _adapters_off(module: nn.Module) -> Iterator[None]:
+    while not hasattr(module, "disable_adapter"):
+        module = module.model if isinstance(module, Scorer) else module.module  # type: ignore[assignment]
+    with module.disable_adapter():  # type: ignore[operator]
+        yield
+
+
+def _by_slot(pack: Pack, scores: Scores) -> dict[Slot, np.ndarray]:
+    parts = torch.split(scores.token_logps.float().cpu(), scores.lengths.tolist())
+    return {slot: part.numpy() for slot, part in zip(pack.slots, parts, strict=True)}
+
+
+def items_fingerprint(items: Sequence[Item]) -> str:
+    """Hash of every path's token ids and loss mask, in order."""
+    digest = hashlib.sha256()
+    for item in items:
+        for path in item.paths:
+            digest.update(np.asarray([len(path.prompt), len(path.response)], dtype=np.int64).tobytes())
+            digest.update(np.ascontiguousarray(path.ids, dtype=np.int32).tobytes())
+            if path.loss_mask is not None:
+                digest.update(np.packbits(path.loss_mask).tobytes())
+    return digest.hexdigest()
+
+
+def _key(model: nn.Module, plan: Plan, precision: str) -> str:
+    # the mismatched completions hang on the seed; separate passes differ in rounding only, but a key should not say less
+    facts = f"{fingerprint(model)}|{items_fingerprint(plan.items)}|{precision}|{plan.separate}"
+    if plan.mismatched:
+        facts += f"|mismatched {plan.seed}"
+    return hashlib.sha256(facts.encode()).hexdigest()[:32]
+
+
+def _slots(plan: Plan) -> list[Slot]:
+    slots = [Slot(i, k) for i, item in enumerate(plan.items) for k in range(len(item.paths))]
+    return slots + ([Slot(i, MISMATCH) for i in range(len(plan.items))] if plan.mismatched else [])
+
+
+def _write(file: Path, plan: Plan, found: dict[Slot, np.ndarray]) -> None:
+    arrays = [found[slot] for slot in _slots(plan)]
+    lengths = np.asarray([len(a) for a in arrays], dtype=np.int64)
+    partial = file.with_suffix(".partial")
+    save_file({"logps": np.concatenate(arrays), "lengths": lengths}, partial)
+    partial.replace(file)
+
+
+def _read(file: Path, plan: Plan) -> dict[Slot, np.ndarray]:
+    stored = load_file(file)
+    parts = np.split(stored["logps"], np.cumsum(stored["lengths"])[:-1])
+    return dict(zip(_slots(plan), parts, strict=True))

@@ -1,0 +1,157 @@
+"""A run's folder: enough to reproduce it, resume it, and report on it.
+
+    config.yaml        resolved settings          preflight.txt   what was checked before step 1
+    environment.json   versions and machine       metrics.jsonl   one row per step and evaluation
+    checkpoints/       to resume from             model/          the result, a plain Hugging Face folder
+    done               written last
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from halign.errors import HalignError
+from halign.models import Policy, environment
+
+STATE = "halign_state"
+
+
+class RunFolder:
+    """Reads and writes a run's folder. Everything that must not be half-written is written beside and renamed."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.metrics_path = self.path / "metrics.jsonl"
+
+    @property
+    def done(self) -> bool:
+        """True once the run has finished."""
+        return (self.path / "done").exists()
+
+    @property
+    def model_path(self) -> Path:
+        """Where the result is."""
+        return self.path / "model"
+
+    def clear(self) -> None:
+        """Delete a run, but nothing that is not one.
+
+        Raises:
+            HalignError: if the folder holds something else.
+        """
+        if not self.path.exists():
+            return
+        if any(self.path.iterdir()) and not (self.path / "config.yaml").exists():
+            raise HalignError(f"{self.path} is not a run folder; nothing in it was deleted")
+        shutil.rmtree(self.path)
+
+    def start(self, config: Mapping[str, Any]) -> bool:
+        """Create the folder, or check that it is the same run's. True if there is something to resume.
+
+        Raises:
+            HalignError: if the folder belongs to a run with other settings, or to no run at all.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        written = self.path / "config.yaml"
+        if written.exists():
+            before = yaml.safe_load(written.read_text())
+            differing = sorted(k for k in {*before, *config} if before.get(k) != config.get(k))
+            if differing:
+                changes = "; ".join(f"{k}: {before.get(k)!r} -> {config.get(k)!r}" for k in differing)
+                raise HalignError(
+                    f"{self.path} holds an unfinished run with other settings ({changes}); "
+                    "name another output, or --overwrite"
+                )
+            return self.latest_checkpoint() is not None
+        if any(self.path.iterdir()):
+            raise HalignError(f"{self.path} is not empty and no run folder; name another output")
+        write_text(written, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        write_text(self.path / "environment.json", json.dumps(environment(), indent=1))
+        return False
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append a row to metrics.jsonl."""
+        with self.metrics_path.open("a") as file:
+            file.write(json.dumps(dict(row)) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All rows so far."""
+        if not self.metrics_path.exists():
+            return []
+        return [json.loads(line) for line in self.metrics_path.read_text().splitlines() if line.strip()]
+
+    def forget_after(self, step: int) -> None:
+        """Drop metrics of steps past the one being resumed from: they will be made again."""
+        rows = [r for r in self.metrics() if r["step"] <= step]
+        write_text(self.metrics_path, "".join(json.dumps(r) + "\n" for r in rows))
+
+    def checkpoints(self) -> list[Path]:
+        """Complete checkpoints, oldest first."""
+        folder = self.path / "checkpoints"
+        return sorted(p for p in folder.glob("step-*") if (p / f"{STATE}.json").exists())
+
+    def latest_checkpoint(self) -> Path | None:
+        """The newest complete checkpoint."""
+        found = self.checkpoints()
+        return found[-1] if found else None
+
+    def save_checkpoint(
+        self, policy: Policy, step: int, tensors: dict[str, Tensor], facts: Mapping[str, Any], keep: int
+    ) -> Path:
+        """Write a checkpoint: a plain Hugging Face folder plus the optimiser's and random states beside it."""
+        target = self.path / "checkpoints" / f"step-{step:08d}"
+        partial = target.with_name(target.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        policy.save(partial)
+        save_file(tensors, partial / f"{STATE}.safetensors")
+        write_text(partial / f"{STATE}.json", json.dumps({"step": step, **facts}))
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+        for old in self.checkpoints()[:-keep]:
+            shutil.rmtree(old)
+        return target
+
+    def finish(self, policy: Policy, facts: Mapping[str, Any]) -> None:
+        """Write the result and the ``done`` marker, drop the checkpoints."""
+        partial = self.path / "model.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        policy.save(partial)
+        write_text(partial / "halign_rendering.json", json.dumps(policy.rendering, indent=1))
+        shutil.rmtree(self.model_path, ignore_errors=True)
+        partial.rename(self.model_path)
+        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+        write_text(self.path / "done", json.dumps(dict(facts), indent=1))
+
+
+def load_state(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and facts saved beside a checkpoint's model."""
+    return load_file(checkpoint / f"{STATE}.safetensors"), json.loads((checkpoint / f"{STATE}.json").read_text())
+
+
+def load_weights(model: torch.nn.Module, checkpoint: Path) -> None:
+    """Put a checkpoint's weights back into a live model, bit for bit."""
+    if hasattr(model, "peft_config"):
+        from peft import set_peft_model_state_dict
+
+        set_peft_model_state_dict(model, load_file(checkpoint / "adapter_model.safetensors"))
+        return
+    dtype = next(model.parameters()).dtype
+    saved = type(model).from_pretrained(checkpoint, dtype=dtype)  # type: ignore[attr-defined]
+    model.load_state_dict(saved.state_dict())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    partial.replace(path)

@@ -1,0 +1,502 @@
+"""The only optimiser loop.
+
+A step is a global batch of items, cut into packs. For every pack: forward, losses, backward; the sum of all losses is divided by
+what the *global* step holds (items, or supervised tokens), so that one pack of eight, eight of one, and two ranks of four give
+the same gradient. The loop knows log-probabilities and objectives; it knows no chat template.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import gather_object, set_seed
+
+from halign import measures, optimizers
+from halign.adapters import add_lora
+from halign.binding import Scored
+from halign.config import RunConfig, resolve
+from halign.errors import HalignError
+from halign.examples import Example
+from halign.losses import Losses, Statistics
+from halign.models import Policy, disable_dropout, fingerprint, load
+from halign.plan import Pack, Plan, Step
+from halign.preflight_model import preflight
+from halign.prepare import Prepared, prepare
+from halign.progress import Display, step_note
+from halign.reference import CachedReference, LiveReference, Reference, items_fingerprint
+from halign.run_folder import RunFolder, load_state, load_weights
+from halign.scoring import Scorer, Scores
+from halign.trie import TreeBatch, tree_batch
+
+Row = dict[str, Any]
+
+
+class Interrupted(HalignError):
+    """The run was stopped from outside, or by a limit it was given; what it had done is saved."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: its folder.
+        metrics: rows of metrics.jsonl.
+    """
+
+    path: Path
+    metrics: list[Row]
+    trained: Policy | None = None
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The trained model: the one still at hand, else loaded from the folder."""
+        return self.trained or load(RunFolder(self.path).model_path)
+
+    @property
+    def last(self) -> Row:
+        """The last evaluation's figures, or the last step's where there was no evaluation."""
+        evaluations = [r for r in self.metrics if r["split"] == "eval"]
+        return (evaluations or self.metrics)[-1]
+
+
+def train(
+    policy: Policy | str | Path,
+    examples: Sequence[Example],
+    objective: str | Mapping[str, float] = "sft",
+    *,
+    output: str | Path,
+    evaluation: Sequence[Example] | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    record: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a policy. The policy object's own weights are changed; the result is also in ``output/model``.
+
+    The same call on an unfinished output resumes it, on a finished one does nothing.
+
+    Args:
+        policy: from ``halign.load``, or a folder or hub name.
+        examples: from ``halign.read``, or made by hand; converted to what the objective takes where that needs no choice.
+        objective: name, mixture (``dpo+0.2*sft``), or weights by name.
+        output: the run's folder.
+        evaluation: held-out examples; see also ``eval_share``.
+        overwrite: start anew even if there is a run in the folder.
+        quiet: show nothing.
+        record: more to keep in config.yaml (where model and data came from).
+        settings: see ``halign.config.TrainSettings``; objective settings too.
+
+    Raises:
+        HalignError: for settings, data or a model that will not do; before the first step where possible.
+        Interrupted: on Ctrl-C, after a checkpoint was saved.
+    """
+    config = resolve(objective, settings)
+    folder = RunFolder(output)
+    if overwrite:
+        folder.clear()
+    if folder.done:
+        return Run(folder.path, folder.metrics())
+    if not isinstance(policy, Policy):
+        policy = load(policy)
+    with Display(quiet=quiet) as display:
+        Trainer(policy, examples, evaluation, config, folder, display, dict(record or {})).run()
+    return Run(folder.path, folder.metrics(), policy)
+
+
+class Trainer:
+    """One run: set up, loop, wind up. ``run`` reads from top to bottom."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        examples: Sequence[Example],
+        evaluation: Sequence[Example] | None,
+        config: RunConfig,
+        folder: RunFolder,
+        display: Display,
+        record: Row,
+    ) -> None:
+        self.policy, self.config, self.settings = policy, config, config.train
+        self.folder, self.display, self.losses = folder, display, Losses(config)
+        self.accelerator = make_accelerator(self.settings.dtype)
+        self.rank, self.ranks = self.accelerator.process_index, self.accelerator.num_processes
+        self.main = self.accelerator.is_main_process
+        set_seed(self.settings.seed)
+        display.phase("rendering", len(examples))
+        self.prepared: Prepared = prepare(policy, examples, evaluation, config, display.advance)
+        policy.rendering = self.prepared.renderer.settings
+        self.record = {
+            **record,
+            "model": policy.path,
+            "model_fingerprint": fingerprint(policy.model),
+            "data_fingerprint": items_fingerprint(self.prepared.train),
+            **config.to_dict(),
+        }
+        self.stop_asked = self.warned = False
+
+    def run(self) -> None:
+        """Everything, in order."""
+        resuming = self._agreed(self.main and self.folder.start(self.record))
+        self._set_up_model()
+        self._set_up_plans()
+        self._set_up_reference()
+        if not resuming:
+            preflight(self)
+        first = self._resume() if resuming else 0
+        started = time.monotonic()
+        with self._interruptible(), self._board() as board:
+            if first == 0:
+                board(self._evaluate(0))
+            self.display.phase("training", self.plan.steps, first)
+            for index in range(first, self.plan.steps):
+                row = self._step(self.plan.step(index))
+                board(row)
+                self.display.advance(index + 1, self.plan.steps, step_note(row))
+                self._look_after(index + 1, row, board)
+        if self.main:
+            seconds = round(time.monotonic() - started, 2)
+            self.folder.finish(self.policy, {"steps": self.plan.steps, "seconds": seconds})
+        self.accelerator.wait_for_everyone()
+
+    # -- setting up --------------------------------------------------------------------------------------------------
+
+    def _set_up_model(self) -> None:
+        s, model = self.settings, self.policy.model
+        capability = self.policy.capability
+        if s.lora_rank and not hasattr(model, "peft_config"):
+            model = self.policy.model = add_lora(model, s)
+        if s.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+            model.enable_input_require_grads()  # type: ignore[operator]
+        if not s.dropout and not s.lora_dropout:
+            disable_dropout(model)
+        model.train()
+        scorer = Scorer(model, capability.scheme, capability.transform)
+        if s.compile:
+            scorer.compile_backbone()
+        self.separate = s.separate or not capability.scheme.shares
+        built = optimizers.build(
+            model,
+            s.optimizer,
+            learning_rate=s.learning_rate or 0.0,
+            weight_decay=s.weight_decay,
+            betas=(0.9, s.adam_beta2),
+            embedding_learning_rate=s.embedding_learning_rate,
+        )
+        prepared = self.accelerator.prepare(scorer, *built)
+        self.scorer, self.optimizers = prepared[0], list(prepared[1:])
+        self.trainable = [p for p in self.scorer.parameters() if p.requires_grad]
+        self.rates = optimizers.base_rates(self.optimizers)
+
+    def _set_up_plans(self) -> None:
+        s, held = self.settings, self.prepared.evaluation
+        common: Row = {
+            "max_tokens": s.max_tokens,
+            "seed": s.seed,
+            "separate": self.separate,
+            "mismatch": self.losses.mismatched,
+            "ranks": self.ranks,
+        }
+        self.plan = Plan(
+            self.prepared.train,
+            batch_items=s.batch_items,
+            epochs=s.epochs,
+            max_steps=s.max_steps,
+            shuffle=s.shuffle,
+            **common,
+        )
+        self.eval_plan = Plan(held, batch_items=len(held), shuffle="none", **common) if held else None
+        warmup = round(s.warmup if s.warmup >= 1 else s.warmup * self.plan.steps)
+        self.factor = optimizers.schedule(s.schedule, steps=self.plan.steps, warmup=warmup)
+
+    def _set_up_reference(self) -> None:
+        """Before a checkpoint is loaded, so that the reference is what training started from, also in a resumed run."""
+        self.reference: dict[int, Reference] = {}
+        if not self.losses.need_reference:
+            return
+        plans = [plan for plan in (self.plan, self.eval_plan) if plan]
+        source = self.settings.reference
+        if source == "auto":
+            source = "adapter" if self.settings.lora_rank else "cached"
+        if source == "cached":
+            self.reference = {id(plan): self._compute_reference(plan) for plan in plans}
+            return
+        if source == "adapter":
+            live = LiveReference(self.scorer, score, without_adapters=True)
+        else:
+            live = LiveReference.frozen(self.scorer, score)
+        self.reference = {id(plan): live for plan in plans}
+
+    def _compute_reference(self, plan: Plan) -> CachedReference:
+        self.display.phase("reference", len(plan.items))
+        with torch.no_grad():
+            return CachedReference.compute(
+                self.scorer,
+                plan,
+                score=score,
+                batch=self.batch,
+                precision=self.settings.dtype,
+                progress=self.display.advance,
+                rank=self.rank,
+                ranks=self.ranks,
+                gather=self._gathered,
+            )
+
+    # -- one step ----------------------------------------------------------------------------------------------------
+
+    def _step(self, step: Step) -> Row:
+        started = time.perf_counter()
+        optimizers.set_learning_rate(self.optimizers, self.rates, self.factor(step.index))
+        packs = step.packs[self.rank]
+        batches = [self.batch(self.plan, pack) for pack in packs]
+        statistics, only = self._statistics(self.plan, step, batches)
+        norms = self.losses.normalisers([self.plan.items[i] for i in step.items])
+        sums: measures.Sums = {"tokens": (float(sum(b.distinct_tokens for b in batches)), 0.0)}
+        for number, (pack, batch) in enumerate(zip(packs, batches, strict=True)):
+            last = number + 1 == len(packs)
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.scorer):
+                scored = only or self._scored(self.plan, pack, batch)
+                loss, parts = self.losses.share(scored, statistics, norms)
+                # ranks' gradients are averaged, but the normalisers already count every rank's items
+                self.accelerator.backward(loss * self.ranks)
+            sums = measures.add(sums, parts)
+        if not packs:
+            self._join_with_nothing(step)
+        norm = float(self.accelerator.clip_grad_norm_(self.trainable, self.settings.clip or math.inf))
+        row = self._row(step, measures.means(self._reduced(sums)), norm)
+        self._stop_unless_finite(step, row)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        row["tokens_per_s"] = row["tokens"] / (time.perf_counter() - started)
+        if self.main:
+            self.folder.log(row)
+        return row
+
+    def _scored(self, plan: Plan, pack: Pack, batch: TreeBatch) -> Scored:
+        reference = self.reference[id(plan)](plan, pack, batch) if self.reference else None
+        return Scored(plan.items, pack, score(self.scorer, batch), reference)
+
+    def _statistics(
+        self, plan: Plan, step: Step, batches: Sequence[TreeBatch], training: bool = True
+    ) -> tuple[Statistics, Scored | None]:
+        """Statistics of the global step, and the scores of its only pack where there is just one (no need to score it twice)."""
+        extra = step.extra[self.rank]
+        with torch.no_grad():
+            mismatched = [self._scored(plan, pack, self.batch(plan, pack)) for pack in extra]
+        own: list[Scored] = []
+        only: Scored | None = None
+        if self.losses.want_own_statistics:
+            packs = step.packs[self.rank]
+            if training and sum(len(share) for share in step.packs) == 1 and packs:
+                only = self._scored(plan, packs[0], batches[0])
+                own = [only]
+            else:
+                with torch.no_grad():
+                    own = [self._scored(plan, p, b) for p, b in zip(packs, batches, strict=True)]
+        parts = self.losses.statistics_parts(own, mismatched)
+        return (self.losses.statistics(self._gathered([parts])) if parts else {}), only
+
+    def _join_with_nothing(self, step: Step) -> None:
+        """A rank without packs still joins the others' reduction of gradients."""
+        pack = next(pack for share in step.packs for pack in share)
+        scores = score(self.scorer, self.batch(self.plan, pack))
+        self.accelerator.backward(scores.logps.sum() * 0.0)
+
+    def _row(self, step: Step, means: dict[str, float], norm: float) -> Row:
+        flat = sum(self.plan.items[i].tokens for i in step.items)
+        return {
+            "step": step.index + 1,
+            "split": "train",
+            **means,
+            "gradient_norm": norm,
+            "learning_rate": self.rates[0][0] * self.factor(step.index),
+            "items": len(step.items),
+            "sharing": flat / max(1.0, means["tokens"]),
+            "epoch": round((step.index + 1) / self.plan.steps_per_epoch, 4),
+        }
+
+    def _stop_unless_finite(self, step: Step, row: Row) -> None:
+        if math.isfinite(row["loss"]) and math.isfinite(row["gradient_norm"]):
+            return
+        conversations = sorted({self.plan.items[i].conversation for i in step.items})[:5]
+        raise HalignError(
+            f"step {row['step']}: the loss is {row['loss']}, the norm of its gradient {row['gradient_norm']}. "
+            f"Lower learning_rate (now {row['learning_rate']:.2g}), or look at conversations {', '.join(conversations)}"
+        )
+
+    # -- between steps -----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _evaluate(self, done: int) -> Row:
+        """Loss and measures on the held-out items; an empty row if there are none."""
+        plan = self.eval_plan
+        if plan is None:
+            return {}
+        self.scorer.eval()
+        step = plan.step(0)
+        packs = step.packs[self.rank]
+        batches = [self.batch(plan, pack) for pack in packs]
+        statistics, _ = self._statistics(plan, step, batches, training=False)
+        norms = self.losses.normalisers(plan.items)
+        self.display.phase("evaluating", len(packs))
+        sums: measures.Sums = {"loss": (0.0, 0.0)}
+        for number, (pack, batch) in enumerate(zip(packs, batches, strict=True)):
+            sums = measures.add(sums, self.losses.share(self._scored(plan, pack, batch), statistics, norms)[1])
+            self.display.advance(number + 1, len(packs))
+        self.scorer.train()
+        row = {"step": done, "split": "eval", **measures.means(self._reduced(sums)), "items": len(plan.items)}
+        if self.main:
+            self.folder.log(row)
+        return row
+
+    def _look_after(self, done: int, row: Row, board: Callable[[Row], None]) -> None:
+        """Evaluate, save, warn and stop where that is due."""
+        s, finished = self.settings, done == self.plan.steps
+        if finished or (s.eval_every and done % s.eval_every == 0):
+            board(self._evaluate(done))
+            self.display.phase("training", self.plan.steps, done)
+        self._warn(row)
+        reason = self._limit_reached(row)
+        asked = self._agreed(self.stop_asked)
+        if not finished and (reason or asked or (s.save_every and done % s.save_every == 0)):
+            self._save(done)
+        if not finished and (reason or asked):
+            raise Interrupted(
+                f"stopped after step {done} of {self.plan.steps}{f': {reason}' if reason else ''}. Saved in {self.folder.path}; "
+                "the same command goes on from there"
+            )
+
+    def _warn(self, row: Row) -> None:
+        if not self.warned and row.get("chosen_logratio", 0.0) < -5.0:
+            self.warned = True
+            self.display.warn(
+                f"step {row['step']}: the chosen responses are {-row['chosen_logratio']:.1f} nats less likely than under the "
+                "reference (likelihood displacement); an SFT term (dpo+0.2*sft) or a lower learning rate prevents it"
+            )
+
+    def _limit_reached(self, row: Row) -> str:
+        s = self.settings
+        if s.stop_below and row.get("chosen_logratio", 0.0) < -s.stop_below:
+            return f"chosen log-ratio {row['chosen_logratio']:.2f} nats is below -{s.stop_below} (stop_below)"
+        ratios = [row[k] for k in ("chosen_logratio", "rejected_logratio", "desirable_logratio") if k in row]
+        if s.stop_drift and any(abs(r) > s.stop_drift for r in ratios):
+            return f"a mean log-ratio left +-{s.stop_drift} nats (stop_drift)"
+        return ""
+
+    def _save(self, done: int) -> None:
+        """A checkpoint to resume from, bit for bit."""
+        if self.main:
+            tensors = optimizers.state_tensors(self.optimizers) | random_state()
+            self.folder.save_checkpoint(self.policy, done, tensors, {}, self.settings.keep_checkpoints)
+        self.accelerator.wait_for_everyone()
+
+    def _resume(self) -> int:
+        """Put the newest checkpoint back; its number of steps done."""
+        checkpoint = self.folder.latest_checkpoint()
+        if checkpoint is None:
+            return 0
+        load_weights(self.policy.model, checkpoint)
+        tensors, facts = load_state(checkpoint)
+        set_random_state(tensors)
+        optimizers.load_state_tensors(self.optimizers, tensors)
+        if self.main:
+            self.folder.forget_after(facts["step"])
+        self.display.say(f"resuming {self.folder.path} after step {facts['step']}")
+        return int(facts["step"])
+
+    # -- odds and ends -----------------------------------------------------------------------------------------------
+
+    def batch(self, plan: Plan, pack: Pack) -> TreeBatch:
+        """The pack's tensors, on the device."""
+        made = tree_batch(plan.paths(pack), pad_id=self.policy.tokenizer.pad_token_id or 0)
+        return made.to(self.accelerator.device)
+
+    def _gathered(self, parts: list[Any]) -> list[Any]:
+        """The lists of all ranks, one after the other."""
+        found: list[Any] = gather_object(parts) if self.ranks > 1 else parts
+        return found
+
+    def _reduced(self, sums: measures.Sums) -> measures.Sums:
+        return measures.total(self._gathered([sums]))
+
+    def _agreed(self, flag: bool) -> bool:
+        """True on every rank if it is true on any."""
+        return any(self._gathered([flag]))
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """The first Ctrl-C lets the step finish and saves; the second breaks off."""
+
+        def ask(number: int, frame: Any) -> None:
+            if self.stop_asked:
+                raise KeyboardInterrupt
+            self.stop_asked = True
+            self.display.say("stopping after this step; once more breaks off without saving")
+
+        try:
+            before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not the main thread: whoever runs us handles signals
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def _board(self) -> Iterator[Callable[[Row], None]]:
+        """A function that sends a row's numbers to TensorBoard."""
+        if not (self.main and self.settings.tensorboard):
+            yield lambda row: None
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        with contextlib.closing(SummaryWriter(str(self.folder.path / "tensorboard"))) as writer:
+
+            def send(row: Row) -> None:
+                for name, value in row.items():
+                    if isinstance(value, float):
+                        writer.add_scalar(f"{row['split']}/{name}", value, row["step"])
+
+            yield send
+
+
+def score(scorer: torch.nn.Module, batch: TreeBatch) -> Scores:
+    """Call a (wrapped) scorer."""
+    scores: Scores = scorer(batch)
+    return scores
+
+
+def make_accelerator(dtype: str) -> Accelerator:
+    """An accelerator of this precision, whatever one was made before in this process."""
+    AcceleratorState._reset_state()
+    return Accelerator(mixed_precision="bf16" if dtype == "bf16" else "no")
+
+
+def random_state() -> dict[str, torch.Tensor]:
+    """torch's random states, as tensors."""
+    found = {"random.cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        found["random.cuda"] = torch.cuda.get_rng_state()
+    return found
+
+
+def set_random_state(tensors: dict[str, torch.Tensor]) -> None:
+    """Put back what ``random_state`` gave, taking it out of ``tensors``."""
+    torch.set_rng_state(tensors.pop("random.cpu"))
+    cuda = tensors.pop("random.cuda", None)
+    if cuda is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(cuda)
