@@ -12,8 +12,9 @@ no continuation of the prompt, as with templates that rewrite the last turn, we 
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,6 +103,7 @@ class Renderer:
         self.template = ChatTemplate(tokenizer, template_args or {}, fold=system_role == "user")
         self._responses: dict[str, Ids] = {}
         self._lengths: dict[str, int] = {}
+        self._clean: set[str] = set()  # contents known to spell no special token
 
     # -- what others call ------------------------------------------------------------------------------------------
 
@@ -145,6 +147,16 @@ class Renderer:
                     )
                 )
         return found
+
+    def render(self, examples: Iterable[Example], kind: Kind) -> list[Item]:
+        """The items of many examples, in order. Quicker than one by one: garbage collection rests meanwhile."""
+        collecting = gc.isenabled()
+        gc.disable()  # items hold no cycles, and every look through millions of them would find nothing
+        try:
+            return [item for example in examples for item in self.items(example, kind)]
+        finally:
+            if collecting:
+                gc.enable()
 
     def decode_response(self, ids: Sequence[int] | Ids) -> str:
         """What the model said: the text before the first stop token."""
@@ -239,9 +251,8 @@ class Renderer:
         ids = self._responses.get(text)
         if ids is None:
             ids = self.encoder.encode_continuation(text)
-            stops = np.flatnonzero(np.isin(ids, list(self.stop_ids)))
-            if len(stops):
-                ids = ids[: stops[-1] + 1]
+            last = next((i for i, t in enumerate(reversed(ids.tolist())) if t in self.stop_ids), 0)
+            ids = ids[: len(ids) - last]
             if len(self._responses) >= 100_000:
                 self._responses.clear()
             self._responses[text] = ids
@@ -301,9 +312,11 @@ class Renderer:
         return n
 
     def _look_for_control_tokens(self, example: Example) -> None:
-        texts = _texts(example)
-        if any(self.encoder.control_in(t) for t in texts):
+        new = [t for t in _texts(example) if t not in self._clean]
+        if any(self.encoder.control_in(t) for t in new):
             self.report.control_tokens += 1
+        else:
+            self._clean.update(new)
 
 
 def _is_raw(dialogue: Dialogue) -> bool:
