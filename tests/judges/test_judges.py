@@ -64,7 +64,8 @@ def assess(prompt, reply):
         inactive={"name": "Mia" in reply},
         hallucination="free" in reply,
         natural=len(reply) > 3,
-        reasons={"greeting": "no greeting"},
+        unsupported=("free",) if "free" in reply else (),
+        flaws=() if len(reply) > 3 else ("does not end",),
     )
 
 
@@ -79,5 +80,8 @@ def test_rules_judge_in_three_dimensions():
     grade = judge.grade(PROMPTS[:1], ["hello Mia"])[0]
     assert grade.all_right
     assert grade.inactive == {"name": True}
-    assert not judge.grade(PROMPTS[:1], ["hello free gift"])[0].all_right
+    wrong = judge.grade(PROMPTS[:1], ["hello free gift"])[0]
+    assert not wrong.all_right
+    assert wrong.spans == {"hallucination": ("free",)}
+    assert wrong.reasons == {"hallucination": "nothing supports “free”"}
     assert Grade.of(grade.to_dict()) == grade

@@ -107,6 +107,13 @@ def verdict(a: bool, b: bool) -> Verdict:
 
 
 def _grade(found: Any) -> Grade:
+    unsupported = tuple(getattr(found, "unsupported", ()))
+    flaws = tuple(getattr(found, "flaws", ()))
+    reasons = {}
+    if flaws:
+        reasons["naturalness"] = "; ".join(flaws)
+    if unsupported:
+        reasons["hallucination"] = "nothing supports " + ", ".join(f"“{u}”" for u in unsupported)
     return Grade(
         acceptable={
             "adherence": all(found.adherence.values()),
@@ -115,6 +122,6 @@ def _grade(found: Any) -> Grade:
         },
         active={k: bool(v) for k, v in found.adherence.items()},
         inactive={k: bool(v) for k, v in found.inactive.items()},
-        reasons={k: str(v) for k, v in dict(getattr(found, "reasons", {}) or {}).items()},
-        spans={k: tuple(v) for k, v in dict(getattr(found, "spans", {}) or {}).items()},
+        reasons=reasons,
+        spans={"hallucination": unsupported} if unsupported else {},
     )
