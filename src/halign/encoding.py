@@ -73,7 +73,7 @@ class Encoder:
     Attributes:
         segmented: True while segments are encoded apart; False if the tokenizer does not allow it.
         wordwise: True if segments are encoded word by word.
-        controls: matches the text of any added token, or None if there is none.
+        controls, specials: match the text of any added token, of any special one; None if there is none.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -81,6 +81,7 @@ class Encoder:
         self._texts = 0
         added = list(getattr(tokenizer, "added_tokens_decoder", {}).values())
         self.controls = _literals([t.content for t in added])
+        self.specials = _literals([t.content for t in added if t.special])
         splitting = [t.content for t in added if not t.normalized]
         self._ids = {t: tokenizer.convert_tokens_to_ids(t) for t in splitting}
         self._split = _literals(splitting, group=True)

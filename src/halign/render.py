@@ -16,6 +16,7 @@ import gc
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -159,13 +160,33 @@ class Renderer:
                 gc.enable()
 
     def decode_response(self, ids: Sequence[int] | Ids) -> str:
-        """What the model said: the text before the first stop token."""
+        """What the model said: the text before the first stop token, less what the template writes before a body.
+
+        (Mistral's leading space, Qwen 3's empty think block, GPT-OSS's channel.)
+        """
         said: list[int] = []
         for token in np.asarray(ids).tolist():
             if token in self.stop_ids:
                 break
             said.append(token)
-        return str(self.tokenizer.decode(said, skip_special_tokens=True))
+        text = str(self.tokenizer.decode(said, skip_special_tokens=True))
+        if self._opening and str(self.tokenizer.decode(said)).startswith(self._opening):
+            controls = self.encoder.specials
+            return text.removeprefix(controls.sub("", self._opening) if controls else self._opening)
+        return text
+
+    @cached_property
+    def _opening(self) -> str:
+        """What the template writes between generation prompt and body of a plain answer."""
+        if not getattr(self.tokenizer, "chat_template", None):
+            return ""
+        question = (Message("user", "Hi"),)
+        try:
+            prompt = self.template.render(question, generate=True)
+            answered = self.template.render((*question, Message("assistant", SENTINEL)))
+        except TemplateRefused:
+            return ""
+        return answered.partition(SENTINEL)[0].removeprefix(prompt) if answered.startswith(prompt) else ""
 
     @property
     def settings(self) -> dict[str, Any]:
