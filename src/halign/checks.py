@@ -40,8 +40,7 @@ WORD = re.compile(r"\w+")
 PRIME = np.uint64((1 << 31) - 1)
 
 
-# -- what examples say
-# ---------------------------------------------------------------------------------------------
+# -- what examples say ---------------------------------------------------------------------------------------
 
 
 def dialogue_of(example: Example) -> Dialogue:
@@ -87,8 +86,7 @@ def normal(text: str) -> list[str]:
     return WORD.findall(text.lower())
 
 
-# -- near-duplicates
-# -----------------------------------------------------------------------------------------------
+# -- near-duplicates -----------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -153,8 +151,7 @@ def jaccard(a: np.ndarray, b: np.ndarray) -> float:
     return shared / max(1, len(a) + len(b) - shared)
 
 
-# -- duplicates and overlap
-# ----------------------------------------------------------------------------------------
+# -- duplicates and overlap ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -261,8 +258,7 @@ def _opening(e: Example) -> tuple[str, str]:
     return e.conversation, " ".join(normal(spoken[0])) if spoken else ""
 
 
-# -- what looks odd
-# ------------------------------------------------------------------------------------------------
+# -- what looks odd ------------------------------------------------------------------------------------------
 
 
 def remarks(examples: Sequence[Example]) -> list[str]:
@@ -300,8 +296,7 @@ def _oddities(e: Example) -> Iterator[str]:
         yield "no turn has alternatives; only a demonstration can be made of it"
 
 
-# -- with a tokenizer
-# ----------------------------------------------------------------------------------------------
+# -- with a tokenizer ----------------------------------------------------------------------------------------
 
 
 @dataclass

@@ -98,7 +98,9 @@ def check(
     rows += [(f"  e.g. example {i}", f"is like example {j}") for i, j in repeats.pairs[:3]]
     views.print_table(console, "repeats", rows)
     if model is not None:
-        views.print_table(console, f"tokens, as {model} reads them", _tokens(data, model, max_length))
+        left_out = _print_tokens(console, data, model, max_length)
+        if left_out:
+            views.note(console, f"{left_out:,} items are left out of training: see the table above")
     elif max_length is not None:
         raise HalignError("--max-length has no effect without --model")
     for remark in checks.remarks(data):
@@ -179,7 +181,7 @@ def stats(
         if counts:
             views.print_counts(console, title, counts, len(data))
     if model is not None:
-        views.print_table(console, f"tokens, as {model} reads them", _tokens(data, model, max_length))
+        _print_tokens(console, data, model, max_length)
     if against is not None:
         overlap = checks.split_overlap(data, read(against, **options))
         rows = [
@@ -188,9 +190,7 @@ def stats(
             ("near-duplicates", f"{overlap.near:,}"),
         ]
         rows += [("  e.g.", name) for name in overlap.conversations[:3]]
-        rows += [
-            (f"  {against.name}, example {i}", f"is like {file.name}, {j}") for i, j in overlap.pairs[:3]
-        ]
+        rows += [(f"  e.g. its example {i}", f"is like example {j}") for i, j in overlap.pairs[:3]]
         views.print_table(console, f"of {against.name}, in {file.name}", rows)
 
 
@@ -292,8 +292,8 @@ def _broken(data: Data) -> Counter[str]:
     return broken
 
 
-def _tokens(data: Data, model: str, max_length: int | None) -> list[tuple[str, str]]:
-    """Rendered lengths, truncation and sharing."""
+def _print_tokens(console: Console, data: Data, model: str, max_length: int | None) -> int:
+    """Print rendered lengths, truncation and sharing. Returns how many items could not be rendered."""
     from halign.render import Renderer
 
     tokenizer, stop_ids = load_tokenizer(model)
@@ -312,11 +312,12 @@ def _tokens(data: Data, model: str, max_length: int | None) -> list[tuple[str, s
     rows += [(f"left out: {reason}", f"{n:,}") for reason, n in rendered.left_out.items()]
     if rendered.control_tokens:
         rows.append(("examples that spell a special token", f"{rendered.control_tokens:,}"))
-    return rows
+    views.print_table(console, f"tokens, as {model} reads them", rows)
+    return sum(rendered.left_out.values())
 
 
 def load_tokenizer(model: str) -> tuple[Any, frozenset[int] | None]:
-    """(tokenizer, end-of-turn tokens where a generation configuration names them) of a name, folder or run folder.
+    """(tokenizer, end-of-turn tokens if a generation configuration names them) of a name or folder.
 
     Raises:
         HalignError: if there is none.

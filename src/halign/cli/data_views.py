@@ -68,8 +68,7 @@ def list_skipped(console: Console, data: Data, most: int) -> None:
         console.print(f"  ... {len(data.skipped) - most:,} more")
 
 
-# -- numbers
-# -------------------------------------------------------------------------------------------------------
+# -- numbers -------------------------------------------------------------------------------------------------
 
 
 def spread(values: Sequence[int]) -> tuple[str, str, str, str]:
@@ -159,8 +158,7 @@ def token_rows(report: TokenReport, kind: str) -> list[tuple[str, str]]:
     return rows
 
 
-# -- conversations
-# -------------------------------------------------------------------------------------------------
+# -- conversations -------------------------------------------------------------------------------------------
 
 
 def print_example(console: Console, example: Example, number: int) -> None:

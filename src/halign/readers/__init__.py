@@ -136,9 +136,7 @@ def read_prompts(
             conversation=conversation,
             conversation_pattern=conversation_pattern,
         )
-        found = list(
-            {(c, d.messages, d.guardrails): (c, d) for c, d in prompts(list(data)) if len(d)}.values()
-        )
+        found = list({_words(c, d): (c, d) for c, d in prompts(list(data)) if len(d)}.values())
     if not found:
         raise HalignError(f"{name}: no prompts in here")
     return [replace(d, meta={**d.meta, "conversation": c}) for c, d in found]
@@ -154,6 +152,11 @@ def _no_collection() -> Iterator[None]:
     finally:
         if on:
             gc.enable()
+
+
+def _words(conversation: str, prompt: Dialogue) -> tuple[object, ...]:
+    """What makes a prompt the same as another."""
+    return conversation, prompt.guardrails, tuple((m.role, m.content) for m in prompt.messages)
 
 
 def _holds_prompts(parse: RowParser, rows: list[tuple[int, Any]]) -> bool:

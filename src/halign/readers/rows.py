@@ -192,7 +192,7 @@ class RowParser:
         known = {*SHARED, *OWN[name]}
         rest = tuple(c for c in columns if c not in known and c not in used)
         for column in rest:
-            if column not in ALL and (near := fields.hint(str(column), known - set(columns), cutoff=0.8)):
+            if column not in ALL and (near := fields.hint(str(column), ALL - set(columns), cutoff=0.8)):
                 raise DataError(f"unknown column{near}; rename it, or move it into 'meta'", field=str(column))
         return name, rest
 
