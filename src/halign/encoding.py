@@ -2,9 +2,9 @@
 
 Two facts make that possible:
 
-- A fast tokenizer cuts a text at its added tokens (``<|im_end|>`` ...) before anything else, so the ids of a segment
-  between two of them depend on that segment and those two alone. A conversation's turns are such segments: a trunk
-  that twenty responses share is encoded once, however many renderings contain it.
+- A fast tokenizer cuts a text at its added tokens (``<|im_end|>`` ...) before anything else, so the ids of a
+  segment between two of them depend on that segment and those two alone. A conversation's turns are such segments:
+  a trunk that twenty responses share is encoded once, however many renderings contain it.
 - The usual pre-tokenizers (those of GPT-2, Llama 3, Qwen) always cut before a space that follows a non-space, and
   after a letter that no letter follows. Cut there, the pieces of a segment are encoded independently; few of them
   are new, and a look-up costs a twentieth of encoding.
@@ -33,16 +33,18 @@ WORD_PATTERNS = (
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     # Llama 3
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
     # Qwen 2 and 3
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 )
 
 _WORDS = re.compile(
     r" ?[A-Za-z]+(?![A-Za-z\u0080-\U0010ffff])"  # the common case, then all others
     r"|[\s\u180e]*(?:[^\s\u180eA-Za-z]+(?:(?! )[\s\u180e]+)?|[A-Za-z]+(?=[^\x00-\x7f]))*[A-Za-z]*"
 )
-"""Pieces of a text, cut only where such a pattern cuts. Letters are ASCII's, of which every Unicode version thinks alike;
+"""Pieces of a text, cut only where such a pattern cuts. Letters are ASCII's, on which all versions of Unicode agree;
 \\s holds all of Unicode's White_Space, and U+180E was one once."""
 
 _ONE_WORD = re.compile(r" ?[A-Za-z]+")
@@ -73,14 +75,13 @@ class Encoder:
     Attributes:
         segmented: True while segments are encoded apart; False if the tokenizer does not allow it.
         wordwise: True if segments are encoded word by word.
-        controls, specials: match the text of any added token, of any special one; None if there is none.
+        specials: matches the text of any special token; None if there is none.
     """
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._texts = 0
         added = list(getattr(tokenizer, "added_tokens_decoder", {}).values())
-        self.controls = _literals([t.content for t in added])
         self.specials = _literals([t.content for t in added if t.special])
         splitting = [t.content for t in added if not t.normalized]
         self._ids = {t: tokenizer.convert_tokens_to_ids(t) for t in splitting}
@@ -99,7 +100,7 @@ class Encoder:
         self._anchors = ("\n", ":", "a") if self._adds_prefix() else ()
 
     def encode(self, text: str) -> Ids:
-        """Ids of a text that begins a sequence, int32 [n]: those of ``tokenizer(text, add_special_tokens=False)``."""
+        """Ids of a text that begins a sequence, int32 [n]: ``tokenizer(text, add_special_tokens=False)``."""
         if not self.segmented:
             return self._whole(text)
         ids = self._by_segments(text)
@@ -124,8 +125,8 @@ class Encoder:
         return self.encode(text)
 
     def control_in(self, text: str) -> bool:
-        """Whether a text spells, as mere characters, what the tokenizer reads as an added token."""
-        return self.controls is not None and self.controls.search(text) is not None
+        """Whether a text spells, as mere characters, what the tokenizer reads as a special token."""
+        return self.specials is not None and self.specials.search(text) is not None
 
     def _by_segments(self, text: str) -> Ids:
         # split() with a group alternates text and token: [text, token, text, ..., token, text]
