@@ -99,8 +99,7 @@ class _Known:
 
 
 class NearIndex:
-    """Finds texts that are nearly the same as one seen before (MinHash in bands, then the exact
-    similarity)."""
+    """Finds texts that are nearly the same as one seen before (MinHash, then exact similarity)."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
@@ -170,8 +169,7 @@ class Duplicates:
 
 
 def duplicates(examples: Sequence[Example]) -> Duplicates:
-    """Count what occurs twice. Rows of one conversation are alike by nature, and count only if they are the
-    same."""
+    """Count what occurs twice. Rows of one conversation are alike by nature, and count only if equal."""
     first: dict[bytes, int] = {}
     index = NearIndex()
     exact: list[tuple[int, int]] = []
@@ -231,8 +229,7 @@ class Overlap:
 
 
 def split_overlap(train: Sequence[Example], test: Sequence[Example]) -> Overlap:
-    """What ``test`` shares with ``train``. A name alone is no shared conversation: files may number from 0
-    alike."""
+    """What ``test`` shares with ``train``. A name alone is no shared conversation: files may both number from 0."""
     shared = {_opening(e) for e in train} & {_opening(e) for e in test}
     index = NearIndex()
     words: dict[tuple[str, ...], int] = {}

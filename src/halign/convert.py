@@ -117,8 +117,7 @@ def to_singles(examples: Iterable[Example], threshold: float | None = None) -> C
 
 def to_demonstrations(examples: Iterable[Example]) -> Converted[Demonstration]:
     """Dialogues to imitate: whole conversations; the prompt and its best reply (the first of those that tie)
-    of a preference or a ranking; replies rated good. A preference below one half counts for the other
-    reply."""
+    of a preference or a ranking; replies rated good. Below one half, a preference is for the other."""
     dropped: Counter[str] = Counter()
     made: list[Demonstration] = []
     for e in examples:

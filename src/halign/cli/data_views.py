@@ -111,8 +111,7 @@ def print_lengths(console: Console, rows: Sequence[tuple[str, list[int]]]) -> No
 
 
 def verdicts(data: Sequence[Example]) -> list[tuple[str, str]]:
-    """What people said of the replies: label balance, list sizes, ties, lengths of the better and the
-    worse."""
+    """What people said of the replies: label balance, list sizes, ties, whether longer wins."""
     rows: list[tuple[str, str]] = []
     labels = [e.desirable for e in data if isinstance(e, Rating)]
     if labels:

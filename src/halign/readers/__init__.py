@@ -66,8 +66,8 @@ def read(
             name.
 
     Raises:
-        DataError: at the first bad row, with file, line and field; always for a damaged file, or a file
-        without rows.
+        DataError: at the first bad row, with file, line and field; always for a file that is damaged
+            or has no rows.
         HalignError: if there is no such file, format or split.
     """
     if isinstance(source, Data):

@@ -185,8 +185,7 @@ class RowParser:
         return name, row, extras, conversation
 
     def _layout(self, columns: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-        """(format, columns that go to meta). A column that looks like a slip of the pen is an error, not
-        meta."""
+        """(format, columns that go to meta). One that looks misspelt is an error, not meta."""
         used = {c for c in (self.options.guardrails, self.options.conversation) if c}
         name = self.options.format or detect(tuple(c for c in columns if c not in used))
         known = {*SHARED, *OWN[name]}
