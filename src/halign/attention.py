@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from halign.trie import TreeBatch, visible
+from halign.trie_attention import build_blocks, placeholder
 
 Shape = Literal["one", "by_type", "separate"]
+Kernel = Literal["trie", "dense"]
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,13 @@ class MaskScheme:
         shape: ``one`` 4-D mask, ``by_type`` a dict of them by layer type, or ``separate``: the model gets none of our masks,
             so every row has to be a single path.
         layers: layer type -> reach; a single entry when ``shape`` is ``one``.
+        kernel: ``trie`` walks tries laid end to end in one row (``halign.trie_attention``); ``dense`` takes a mask over padded
+            rows, one trie each, with the model's own attention.
     """
 
     shape: Shape
     layers: Mapping[str, Reach]
+    kernel: Kernel = "dense"
 
     @property
     def shares(self) -> bool:
@@ -45,7 +50,10 @@ class MaskScheme:
 
     def describe(self) -> str:
         """One phrase for logs."""
-        return {"one": "one mask", "by_type": "a mask per layer type", "separate": "separate paths"}[self.shape]
+        if not self.shares:
+            return "separate paths"
+        masks = {"one": "one mask", "by_type": "a mask per layer type"}[self.shape]
+        return f"{masks}, {'trie attention' if self.kernel == 'trie' else 'dense attention'}"
 
 
 SEPARATE = MaskScheme("separate", {})
@@ -78,20 +86,37 @@ def candidate_schemes(config: Any) -> list[MaskScheme]:
 def model_masks(
     scheme: MaskScheme, batch: TreeBatch, *, additive: bool, dtype: torch.dtype
 ) -> Tensor | dict[str, Tensor] | None:
-    """The ``attention_mask`` argument for a batch: [B, 1, T, T] per entry, bool, or additive for eager attention.
+    """The ``attention_mask`` argument for a batch: [B, 1, T, T] per entry, bool, or additive for eager attention; for a flat
+    batch the placeholders that ``halign.trie_attention`` understands.
 
-    None for a batch that does not branch: the model's own causal attention is then the same, and faster.
+    None for rows that do not branch: the model's own causal attention is then the same, and faster.
     """
     if batch.causal:
         return None
     masks: dict[Reach, Tensor] = {}
     for reach in scheme.layers.values():
         if reach not in masks:
-            mask = visible(batch.subtree_end, batch.position_ids, window=reach.window, chunk=reach.chunk)
-            masks[reach] = _additive(mask, dtype) if additive else mask
+            masks[reach] = _trie_mask(batch, reach, dtype) if batch.segments else _dense_mask(batch, reach, additive, dtype)
     if scheme.shape == "by_type":
         return {name: masks[reach] for name, reach in scheme.layers.items()}
     return next(iter(masks.values()))
+
+
+def _trie_mask(batch: TreeBatch, reach: Reach, dtype: torch.dtype) -> Tensor:
+    blocks = build_blocks(
+        batch.subtree_end[0],
+        batch.position_ids[0],
+        batch.segments,
+        window=reach.window,
+        chunk=reach.chunk,
+        dtype=dtype,
+    )
+    return placeholder(batch.input_ids.shape[1], blocks, batch.input_ids.device)
+
+
+def _dense_mask(batch: TreeBatch, reach: Reach, additive: bool, dtype: torch.dtype) -> Tensor:
+    mask = visible(batch.subtree_end, batch.position_ids, window=reach.window, chunk=reach.chunk)
+    return _additive(mask, dtype) if additive else mask
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:

@@ -51,7 +51,6 @@ class TrainSettings(BaseModel):
         "fp32", description="precision of the computation; weights and log-probabilities stay as loaded and fp32"
     )
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory")
-    compile: bool = Field(False, description="torch.compile the backbone: a minute of compiling, then faster")
     separate: bool = Field(False, description="encode every path apart: the plain way, for comparison")
 
     lora_rank: int = Field(0, ge=0, description="rank of LoRA adapters; 0 trains all weights")

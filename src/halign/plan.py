@@ -78,6 +78,7 @@ class Plan:
         seed: for the shuffle and the mismatched completions.
         shuffle: ``conversations`` keeps what shares a trunk together, ``items`` gives that up for independent batches.
         separate: one row per path, nothing shared (the plain path).
+        flat: a pack's tries will stand end to end, so their sizes add up and no padding counts.
         mismatch: draw a mismatched completion per item (KTO).
         ranks: number of processes.
     """
@@ -93,6 +94,7 @@ class Plan:
         seed: int = 0,
         shuffle: Shuffle = "conversations",
         separate: bool = False,
+        flat: bool = False,
         mismatch: bool = False,
         ranks: int = 1,
     ) -> None:
@@ -101,7 +103,7 @@ class Plan:
         self.max_tokens = max_tokens
         self.seed = seed
         self.shuffle = shuffle
-        self.separate = separate
+        self.separate, self.flat = separate, flat
         self.ranks = ranks
         self.steps_per_epoch = max(1, -(-len(items) // self.batch_items)) if items else 0
         wanted = round(epochs * self.steps_per_epoch)
@@ -132,16 +134,12 @@ class Plan:
 
     def pack(self, chosen: Sequence[int], *, mismatched: bool = False) -> list[Pack]:
         """Packs for these items: tries of what belongs together, rows of similar length side by side."""
-        rows: list[tuple[int, tuple[Slot, ...]]] = []
-        for group in self._groups(chosen):
-            units = [self._unit(i, mismatched) for i in group]
-            if self.separate:
-                rows += [(len(self.path(slot)), (slot,)) for unit in units for slot in unit]
-            else:
-                rows += self._rows(units)
         if self.separate:
             return self._fill_separate(chosen, mismatched)
-        return _fill(rows, self.max_tokens)
+        rows: list[tuple[int, tuple[Slot, ...]]] = []
+        for group in self._groups(chosen):
+            rows += self._rows([self._unit(i, mismatched) for i in group])
+        return _fill(rows, self.max_tokens, self.flat)
 
     def _unit(self, item: int, mismatched: bool) -> tuple[Slot, ...]:
         if mismatched:
@@ -234,13 +232,21 @@ def count_distinct(paths: Sequence[np.ndarray]) -> int:
     return total
 
 
-def _fill(rows: list[tuple[int, tuple[Slot, ...]]], max_tokens: int) -> list[Pack]:
-    """Rows of similar width side by side, so that little is padding; rows times width stays within the budget."""
+def _fill(rows: list[tuple[int, tuple[Slot, ...]]], max_tokens: int, flat: bool) -> list[Pack]:
+    """Rows into packs within the budget. Padded rows of similar width stand side by side, and a pack holds rows times width;
+    flat ones add up, and are spread evenly over as few packs as will do."""
+    budget = max_tokens
+    if flat:
+        total = sum(width for width, _ in rows)
+        budget = min(max_tokens, total / max(1, -(-total // max_tokens)) + max((w for w, _ in rows), default=0) / 2)
     packs: list[Pack] = []
     current: list[tuple[Slot, ...]] = []
-    for width, row in sorted(rows, key=lambda r: r[0]):
-        if current and (len(current) + 1) * width > max_tokens:
+    used = 0
+    for width, row in rows if flat else sorted(rows, key=lambda r: r[0]):
+        size = used + width if flat else (len(current) + 1) * width
+        if current and size > budget:
             packs.append(Pack(tuple(current)))
-            current = []
+            current, used = [], 0
         current.append(row)
+        used += width
     return [*packs, Pack(tuple(current))] if current else packs

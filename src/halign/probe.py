@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from halign.attention import SEPARATE, MaskScheme, candidate_schemes
 from halign.head import LogitTransform
 from halign.items import Path
-from halign.scoring import Scorer, backbone, unwrap
+from halign.scoring import Scorer, backbone, unwrap, use_attention
 from halign.trie import tree_batch
+from halign.trie_attention import NAME
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def probe(model: nn.Module) -> Capability:
 
 def prefer_known_attention(inner: Any) -> None:
     """Use SDPA, or eager where the model has no SDPA: other implementations do not take a dense mask."""
-    if inner.config._attn_implementation in ("sdpa", "eager"):
+    if inner.config._attn_implementation in ("sdpa", "eager", NAME):
         return
     for implementation in ("sdpa", "eager"):
         try:
@@ -92,7 +93,7 @@ def mask_scheme(inner: Any) -> tuple[MaskScheme, str, float]:
                 small = None
         if small is None:
             return SEPARATE, reason, worst
-        for scheme in candidate_schemes(small.config):
+        for scheme in with_kernels(candidate_schemes(small.config), inner):
             try:
                 worst = _worst_difference(small, scheme)
             except Exception as error:  # whatever a model does with a mask it does not know
@@ -106,8 +107,16 @@ def mask_scheme(inner: Any) -> tuple[MaskScheme, str, float]:
 
 def _on_real_config(scheme: MaskScheme, real: Any, small: Any) -> MaskScheme:
     """The same choice among the candidates of the full-size configuration (its windows are longer)."""
-    position = candidate_schemes(small).index(scheme)
-    return candidate_schemes(real)[position]
+    position = candidate_schemes(small).index(replace(scheme, kernel="dense"))
+    return replace(candidate_schemes(real)[position], kernel=scheme.kernel)
+
+
+def with_kernels(schemes: list[MaskScheme], inner: Any) -> list[MaskScheme]:
+    """Each scheme with trie attention first where that pays: on a CPU, for a model that would use SDPA."""
+    on_cpu = all(p.device.type == "cpu" for p in inner.parameters())
+    if not on_cpu or inner.config._attn_implementation not in ("sdpa", NAME):
+        return schemes
+    return [replace(s, kernel="trie") for s in schemes] + schemes
 
 
 def _small_copy(inner: Any, aggressive: bool) -> nn.Module:
@@ -132,9 +141,9 @@ def _small_copy(inner: Any, aggressive: bool) -> nn.Module:
     for name, value in changes.items():
         with contextlib.suppress(AttributeError):  # some are derived, read-only properties
             setattr(config, name, value)
-    small = type(inner)._from_config(
-        config, attn_implementation=inner.config._attn_implementation, dtype=torch.float32
-    )
+    attention = inner.config._attn_implementation
+    attention = "sdpa" if attention == NAME else attention
+    small = type(inner)._from_config(config, attn_implementation=attention, dtype=torch.float32)
     for parameter in small.parameters():
         if parameter.dim() > 1:
             nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
@@ -180,10 +189,13 @@ def probe_paths(vocabulary: int = _VOCABULARY, length: int = 4 * _WINDOW) -> lis
 @torch.no_grad()
 def _worst_difference(small: Any, scheme: MaskScheme) -> float:
     paths = probe_paths()
-    batch = tree_batch([paths[:2] + paths[3:], paths[2:3] + paths[:3]])
-    together = Scorer(small, scheme, None)(batch)
-    order = paths[:2] + paths[3:] + paths[2:3] + paths[:3]
-    apart = torch.cat([separate_token_logps(small, path) for path in order])
+    rows = [paths[:2] + paths[3:], paths[2:3] + paths[:3]]
+    own = small.config._attn_implementation
+    apart = torch.cat([separate_token_logps(small, path) for row in rows for path in row])
+    try:
+        together = Scorer(small, scheme, None)(tree_batch(rows, flat=scheme.kernel == "trie"))
+    finally:
+        use_attention(small, own)
     return float((together.token_logps - apart).abs().max())
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from halign.attention import MaskScheme, model_masks
 from halign.head import LogitTransform, head_logps
 from halign.trie import TreeBatch
+from halign.trie_attention import NAME
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,12 @@ class Scores:
 def unwrap(model: nn.Module) -> Any:
     """The Hugging Face model inside a peft wrapper (its adapter layers stay in place)."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def use_attention(inner: Any, name: str) -> None:
+    """Switch a model's attention implementation."""
+    if inner.config._attn_implementation != name:
+        inner.set_attn_implementation(name)
 
 
 def backbone(model: nn.Module) -> nn.Module:
@@ -59,6 +66,8 @@ class Scorer(nn.Module):
         self.model = model
         self.scheme = scheme
         self.transform = transform
+        if scheme.kernel == "trie":
+            use_attention(unwrap(model), NAME)
 
     def forward(self, batch: TreeBatch) -> Scores:
         """Log-probabilities of every response in the batch.

@@ -12,7 +12,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -183,10 +183,12 @@ class Trainer:
         if not s.dropout and not s.lora_dropout:
             disable_dropout(model)
         model.train()
-        scorer = Scorer(model, capability.scheme, capability.transform)
-        if s.compile:
-            scorer.compile_backbone()
-        self.separate = s.separate or not capability.scheme.shares
+        scheme = capability.scheme
+        if s.dropout:
+            scheme = replace(scheme, kernel="dense")  # trie attention has no dropout on its weights
+        scorer = Scorer(model, scheme, capability.transform)
+        self.separate = s.separate or not scheme.shares
+        self.flat = scheme.kernel == "trie" and not self.separate
         built = optimizers.build(
             model,
             s.optimizer,
@@ -206,6 +208,7 @@ class Trainer:
             "max_tokens": s.max_tokens,
             "seed": s.seed,
             "separate": self.separate,
+            "flat": self.flat,
             "mismatch": self.losses.mismatched,
             "ranks": self.ranks,
         }
@@ -421,7 +424,8 @@ class Trainer:
 
     def batch(self, plan: Plan, pack: Pack) -> TreeBatch:
         """The pack's tensors, on the device."""
-        made = tree_batch(plan.paths(pack), pad_id=self.policy.tokenizer.pad_token_id or 0)
+        pad = self.policy.tokenizer.pad_token_id or 0
+        made = tree_batch(plan.paths(pack), pad_id=pad, flat=plan.flat)
         return made.to(self.accelerator.device)
 
     def _gathered(self, parts: list[Any]) -> list[Any]:

@@ -105,6 +105,7 @@ class TreeBatch:
         owner: int64 [G]; response of each of these tokens, non-decreasing.
         lengths: int64 [R]; response tokens that count.
         distinct_tokens, flat_tokens: trie nodes, and what separate paths would encode.
+        segments: (start, length) of each trie where all of them stand end to end in one row (B = 1); else empty.
     """
 
     input_ids: Tensor
@@ -119,6 +120,7 @@ class TreeBatch:
     lengths: Tensor
     distinct_tokens: int
     flat_tokens: int
+    segments: tuple[tuple[int, int], ...] = ()
 
     def to(self, device: torch.device | str) -> TreeBatch:
         """The same batch on another device."""
@@ -131,45 +133,40 @@ class TreeBatch:
         return len(self.lengths)
 
 
-def tree_batch(rows: Sequence[Sequence[Path]], *, pad_id: int = 0, multiple: int = 8) -> TreeBatch:
-    """Lay out rows of paths: one trie per row. Responses are numbered row after row, path after path.
+def tree_batch(rows: Sequence[Sequence[Path]], *, pad_id: int = 0, multiple: int = 8, flat: bool = False) -> TreeBatch:
+    """Lay out tries. Responses are numbered trie after trie, path after path.
 
     Args:
-        rows: for each row the paths that share it. Any path may be in any row; one trie holds what shares a prefix.
+        rows: for each trie its paths, any paths; sharing is found on the ids.
         pad_id: id that fills short rows; it is never attended to nor supervised.
-        multiple: T is rounded up to a multiple of this (kernels like it); causal batches likewise.
+        multiple: T is rounded up to a multiple of this (kernels like it); not for a flat batch.
+        flat: all tries end to end in one row without padding, instead of one row each.
 
     Raises:
         ValueError: if a path has no prompt (its first response token would have no parent to be predicted from).
     """
     tries = [build_trie([p.ids for p in row]) for row in rows]
-    width = max((len(t) for t in tries), default=1)
-    width = max(multiple, -(-width // multiple) * multiple)
-    shape = (len(rows), width)
+    sizes = [len(t) for t in tries]
+    if flat:
+        width = max(1, sum(sizes))
+        starts = np.concatenate([[0], np.cumsum(sizes)])[: len(sizes)].tolist()
+        shape = (1, width)
+    else:
+        width = max(multiple, -(-max(sizes, default=1) // multiple) * multiple)
+        starts = [b * width for b in range(len(tries))]
+        shape = (len(rows), width)
+    causal = not flat and all(t.is_chain for t in tries)
+    columns = np.broadcast_to(np.arange(width), shape)
     input_ids = np.full(shape, pad_id, dtype=np.int64)
-    position_ids = np.zeros(shape, dtype=np.int64)
-    subtree_end = np.broadcast_to(np.arange(1, width + 1), shape).copy()
-    causal = all(t.is_chain for t in tries)
-    if causal:
-        position_ids[:] = np.arange(width)
-    child: list[np.ndarray] = []
-    parent: list[np.ndarray] = []
-    owner: list[np.ndarray] = []
-    lengths: list[int] = []
-    for b, (row, trie) in enumerate(zip(rows, tries, strict=True)):
-        n = len(trie)
-        input_ids[b, :n], position_ids[b, :n], subtree_end[b, :n] = trie.tokens, trie.positions, trie.ends
-        for path, nodes in zip(row, trie.nodes, strict=True):
-            if not len(path.prompt):
-                raise ValueError("a path needs at least one prompt token: its first response token has no predecessor")
-            own = nodes[len(path.prompt) :]
-            if path.loss_mask is not None:
-                own = own[np.asarray(path.loss_mask, dtype=bool)]
-            child.append(own.astype(np.int64) + b * width)
-            parent.append(trie.parents[own].astype(np.int64) + b * width)
-            owner.append(np.full(len(own), len(lengths), dtype=np.int64))
-            lengths.append(len(own))
-    children, parents, gather = _distinct(_join(child), _join(parent))
+    position_ids = columns.copy() if causal else np.zeros(shape, dtype=np.int64)
+    subtree_end = columns + 1
+    for trie, start in zip(tries, starts, strict=True):
+        place = slice(start, start + len(trie))
+        input_ids.reshape(-1)[place] = trie.tokens
+        position_ids.reshape(-1)[place] = trie.positions
+        subtree_end.reshape(-1)[place] = trie.ends + start % width
+    child, parent, owner, lengths = _supervised(rows, tries, starts)
+    children, parents, gather = _distinct(child, parent)
     read_at, target_read = np.unique(parents, return_inverse=True)
     return TreeBatch(
         input_ids=torch.from_numpy(input_ids),
@@ -180,11 +177,34 @@ def tree_batch(rows: Sequence[Sequence[Path]], *, pad_id: int = 0, multiple: int
         targets=torch.from_numpy(input_ids.reshape(-1)[children]),
         target_read=torch.from_numpy(target_read.astype(np.int64)),
         gather=torch.from_numpy(gather.astype(np.int64)),
-        owner=torch.from_numpy(_join(owner)),
+        owner=torch.from_numpy(owner),
         lengths=torch.tensor(lengths, dtype=torch.int64),
-        distinct_tokens=sum(len(t) for t in tries),
+        distinct_tokens=sum(sizes),
         flat_tokens=sum(len(p) for row in rows for p in row),
+        segments=tuple(zip(starts, sizes, strict=True)) if flat else (),
     )
+
+
+def _supervised(
+    rows: Sequence[Sequence[Path]], tries: Sequence[TokenTrie], starts: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[int]]:
+    """Of every response token that counts: its flat position, its parent's, its response; and the responses' lengths."""
+    child: list[np.ndarray] = []
+    parent: list[np.ndarray] = []
+    owner: list[np.ndarray] = []
+    lengths: list[int] = []
+    for row, trie, start in zip(rows, tries, starts, strict=True):
+        for path, nodes in zip(row, trie.nodes, strict=True):
+            if not len(path.prompt):
+                raise ValueError("a path needs at least one prompt token: its first response token has no predecessor")
+            own = nodes[len(path.prompt) :]
+            if path.loss_mask is not None:
+                own = own[np.asarray(path.loss_mask, dtype=bool)]
+            child.append(own.astype(np.int64) + start)
+            parent.append(trie.parents[own].astype(np.int64) + start)
+            owner.append(np.full(len(own), len(lengths), dtype=np.int64))
+            lengths.append(len(own))
+    return _join(child), _join(parent), _join(owner), lengths
 
 
 def _join(parts: list[np.ndarray]) -> np.ndarray:

@@ -1,0 +1,168 @@
+"""Attention over tries laid end to end in one row, for processors without a sparse kernel of their own.
+
+A dense mask over a padded batch spends most of its work on what nobody sees: padding, other tries, the future. Here all tries of a
+pack stand in one row, so nothing is padded, and each trie is walked in blocks of queries that multiply with the keys up to
+the block's end only. Matrix products run in the model's precision, the softmax in float32.
+
+It is registered with transformers as an attention implementation. The mask a model is given is a placeholder without memory that
+carries the blocks; any other mask goes to the implementation the model had before, so sampling is untouched. Whether a
+model passes the placeholder through to its attention is for ``halign.probe`` to find out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+NAME = "halign_trie"
+QUERIES = 128
+"""Queries per block, roughly: fewer skip more of the future, more make better products."""
+KEPT_BYTES = 256 * 1024 * 1024
+"""Attention weights of one layer are kept for the backward pass up to this size, else made again."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Queries [first, last) of the trie that starts at ``start`` see keys [start, last) through an additive mask."""
+
+    start: int
+    first: int
+    last: int
+    mask: Tensor
+    """[last - first, last - start], zero or minus infinity."""
+
+
+def build_blocks(
+    subtree_end: Tensor,
+    position_ids: Tensor,
+    segments: tuple[tuple[int, int], ...],
+    *,
+    window: int | None = None,
+    chunk: int | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Block, ...]:
+    """Blocks of every trie of a flat row.
+
+    Args:
+        subtree_end, position_ids: int64 [T]; ends are counted in the row.
+        segments: (start, length) of each trie.
+        window, chunk: as in ``halign.trie.visible``.
+    """
+    blocks = []
+    row = torch.arange(len(subtree_end), device=subtree_end.device)
+    for start, length in segments:
+        count = max(1, round(length / QUERIES))
+        edges = [start + i * length // count for i in range(count + 1)]
+        for first, last in zip(edges, edges[1:], strict=False):
+            query, key = row[first:last, None], row[None, start:last]
+            seen = (key <= query) & (query < subtree_end[None, start:last])
+            distance = position_ids[first:last, None] - position_ids[None, start:last]
+            if window is not None:
+                seen &= distance < window
+            if chunk is not None:
+                seen &= position_ids[first:last, None] // chunk == position_ids[None, start:last] // chunk
+            mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
+            blocks.append(Block(start, first, last, mask))
+    return tuple(blocks)
+
+
+def placeholder(length: int, blocks: tuple[Block, ...], device: torch.device) -> Tensor:
+    """A [1, 1, T, T] mask of one element, expanded, that carries the blocks to the attention layers."""
+    mask = torch.zeros((), dtype=torch.bool, device=device).expand(1, 1, length, length)
+    mask.halign_blocks = blocks  # type: ignore[attr-defined]
+    return mask
+
+
+class _TrieAttention(torch.autograd.Function):
+    """softmax(q k^T + mask) v by blocks; q is scaled already. All tensors [H, T, D], the result [T, H, D]."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, blocks: tuple[Block, ...]) -> Tensor:
+        heads, length, _ = q.shape
+        out = torch.empty(length, heads, v.shape[-1], dtype=v.dtype, device=v.device)
+        size = sum(b.mask.numel() for b in blocks) * heads * q.element_size()
+        keep = size <= KEPT_BYTES and any(ctx.needs_input_grad[:3])
+        kept = []
+        for b in blocks:
+            weights = _weights(q, k, b)
+            out[b.first : b.last] = torch.bmm(weights, v[:, b.start : b.last]).transpose(0, 1)
+            if keep:
+                kept.append(weights)
+        ctx.save_for_backward(q, k, v, out, *kept)
+        ctx.blocks = blocks
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        q, k, v, out, *kept = ctx.saved_tensors
+        grad = grads[0]
+        delta = (grad.float() * out.float()).sum(-1).T[..., None]
+        grad = grad.transpose(0, 1).contiguous()
+        d_q = torch.empty_like(q)
+        d_k, d_v = (torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in (k, v))
+        for number, b in enumerate(ctx.blocks):
+            weights = kept[number] if kept else _weights(q, k, b)
+            queries, keys = slice(b.first, b.last), slice(b.start, b.last)
+            d_v[:, keys] += torch.bmm(weights.transpose(1, 2), grad[:, queries])
+            d_weights = torch.bmm(grad[:, queries], v[:, keys].transpose(1, 2))
+            d_scores = (d_weights.float() - delta[:, queries]).mul_(weights).to(q.dtype)
+            d_q[:, queries] = torch.bmm(d_scores, k[:, keys])
+            d_k[:, keys] += torch.bmm(d_scores.transpose(1, 2), q[:, queries])
+        return d_q, d_k.to(k.dtype), d_v.to(v.dtype), None
+
+
+def _weights(q: Tensor, k: Tensor, b: Block) -> Tensor:
+    keys = k[:, b.start : b.last].transpose(1, 2)
+    scores = torch.bmm(q[:, b.first : b.last], keys).add_(b.mask)
+    return torch.softmax(scores, -1, dtype=torch.float32).to(q.dtype)
+
+
+def trie_attention_forward(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """The attention interface of transformers: query [B, H, T, D], key and value [B, G, T, D] -> [B, T, H, D].
+
+    Raises:
+        NotImplementedError: for what this attention does not do (dropout, soft-capped scores, sinks, a mask that lost its blocks);
+            the probe meets it first and chooses another way.
+    """
+    blocks = getattr(attention_mask, "halign_blocks", None)
+    if blocks is None:
+        if attention_mask is not None and not any(attention_mask.stride()):
+            raise NotImplementedError("the model copies its mask")
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
+    unsupported = [name for name in ("softcap", "s_aux", "position_bias") if kwargs.get(name) is not None]
+    if dropout or unsupported or len(query) != 1:
+        raise NotImplementedError(f"trie attention without {', '.join(unsupported) or 'dropout or batches'}")
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    kind = query.device.type
+    # rotary embeddings leave float32 behind; autocast would cast for SDPA, so here too
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else value.dtype
+    q, k, v = ((x[0] * s if s != 1 else x[0]).to(dtype).contiguous() for x, s in ((query, scale), (key, 1), (value, 1)))
+    out: Tensor = _TrieAttention.apply(q, k, v, blocks)
+    return out[None], None
+
+
+def register() -> None:
+    """Make the implementation known to transformers; masks other than ours are made as for SDPA."""
+    ALL_ATTENTION_FUNCTIONS.register(NAME, trie_attention_forward)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, sdpa_mask)
+
+
+register()
