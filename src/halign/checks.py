@@ -229,7 +229,7 @@ class Overlap:
 
 
 def split_overlap(train: Sequence[Example], test: Sequence[Example]) -> Overlap:
-    """What ``test`` shares with ``train``. A name alone is no shared conversation: files may both number from 0."""
+    """What ``test`` shares with ``train``. A name alone is not enough: both may number from 0."""
     shared = {_opening(e) for e in train} & {_opening(e) for e in test}
     index = NearIndex()
     words: dict[tuple[str, ...], int] = {}
