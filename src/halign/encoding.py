@@ -3,14 +3,14 @@
 Two facts make that possible:
 
 - A fast tokenizer cuts a text at its added tokens (``<|im_end|>`` ...) before anything else, so the ids of a
-  segment between two of them depend on that segment and those two alone. A conversation's turns are such segments:
-  a trunk that twenty responses share is encoded once, however many renderings contain it.
-- The usual pre-tokenizers (those of GPT-2, Llama 3, Qwen) always cut before a space that follows a non-space, and
-  after a letter that no letter follows. Cut there, the pieces of a segment are encoded independently; few of them
-  are new, and a look-up costs a twentieth of encoding.
+  segment between two of them depend on that segment and those two alone. A conversation's turns are such
+  segments: a trunk that twenty responses share is encoded once, however many renderings contain it.
+- The usual pre-tokenizers (those of GPT-2, Llama 3, Qwen) always cut before a space that follows a non-space,
+  and after a letter that no letter follows. Cut there, the pieces of a segment are encoded independently; few
+  of them are new, and a look-up costs a twentieth of encoding.
 
-Both are checked, not trusted: the first texts and every 251st after are also encoded whole. A difference switches
-to whole encoding for good. Tokenizers for which a fact cannot be shown to hold start without its use.
+Both are checked, not trusted: the first texts and every 251st after are also encoded whole. A difference
+switches to whole encoding for good. Tokenizers for which a fact cannot be shown to hold do without it.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ _WORDS = re.compile(
     r" ?[A-Za-z]+(?![A-Za-z\u0080-\U0010ffff])"  # the common case, then all others
     r"|[\s\u180e]*(?:[^\s\u180eA-Za-z]+(?:(?! )[\s\u180e]+)?|[A-Za-z]+(?=[^\x00-\x7f]))*[A-Za-z]*"
 )
-"""Pieces of a text, cut only where such a pattern cuts. Letters are ASCII's, on which all versions of Unicode agree;
-\\s holds all of Unicode's White_Space, and U+180E was one once."""
+"""Pieces of a text, cut only where such a pattern cuts. Letters are ASCII's, on which all of Unicode's
+versions agree; \\s holds all of Unicode's White_Space, and U+180E was one once."""
 
 _ONE_WORD = re.compile(r" ?[A-Za-z]+")
 

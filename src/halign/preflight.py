@@ -1,6 +1,6 @@
 """What can silently go wrong between text and tokens, looked for before the first step.
 
-``check_items`` reads rendered items and says what it saw, one finding per line. Each trap it finds is an error, which
+``check_items`` reads rendered items and says what it saw, one finding per line. Each trap is an error, which
 stops the run unless the user accepts it by name. Nothing here needs a model.
 
 >>> print(format_findings([Finding("truncated", "info", "3 of 90 prompts lost turns")]))
@@ -32,6 +32,9 @@ ERRORS = {
     "left_out": "examples that could not be rendered, or do not fit into max_length",
     "control_tokens": "content that spells a special token, which the tokenizer then reads as one",
     "overlap": "a conversation that both train and test contain",
+    "not_repeatable": "two forward passes over the same batch differ: dropout or other noise is on",
+    "trie_differs": "shared and separate passes over the first pack give different log-probabilities",
+    "not_reference": "before the first step the policy differs from the reference",
 }
 """Names of the errors that ``accept`` takes, and what each means."""
 
@@ -78,7 +81,7 @@ def check_items(
 def check_overlap(
     train: Iterable[Item], test: Iterable[Item], *, accept: Collection[str] = ()
 ) -> list[Finding]:
-    """Whether held-out items are held out: no conversation on both sides; equal token paths are counted."""
+    """Whether held-out items are held out: no conversation on both sides. Equal token paths are counted."""
     train, test = list(train), list(test)
     ours = {i.conversation for i in train}
     shared = sorted({i.conversation for i in test} & ours)
@@ -91,7 +94,7 @@ def check_overlap(
     seen = {p.ids.tobytes() for i in train for p in i.paths}
     again = sum(any(p.ids.tobytes() in seen for p in i.paths) for i in test)
     if again:
-        text = f"{again} of {len(test)} test items hold a prompt and response that train holds too, token for token"
+        text = f"{again} of {len(test)} test items hold a prompt and response that train holds, to the token"
         found.append(Finding("duplicates", "info", text))
     return accepted(found, accept)
 
@@ -120,7 +123,7 @@ def format_findings(findings: Iterable[Finding]) -> str:
 
 
 def show_spans(items: Sequence[Item], tokenizer: Any, shown: int = SHOWN) -> str:
-    """The decoded supervised spans of some items, spread evenly: the prompt's tail, then what is learnt in ⟦ ⟧."""
+    """Supervised spans of some items, decoded: the prompt's tail, then what is learnt in ⟦ ⟧."""
     if not items:
         return "no items"
     picked = sorted({round(k * (len(items) - 1) / max(shown - 1, 1)) for k in range(shown)})
@@ -131,7 +134,7 @@ def show_spans(items: Sequence[Item], tokenizer: Any, shown: int = SHOWN) -> str
     return "\n".join(lines)
 
 
-# -- the checks ---------------------------------------------------------------------------------------------
+# -- the checks
 
 
 class _Where:
@@ -168,7 +171,7 @@ def _meeting(renderer: Renderer) -> Iterator[Finding]:
     finally:
         renderer.report = report
     if renderer.response_body:
-        text = "response_body is set: where prompt and response do not meet, the rendered body follows the prompt"
+        text = "where prompt and response do not meet, the response's rendered body follows the prompt"
         yield Finding("response_body", "info", text)
 
 
@@ -183,19 +186,14 @@ def _bos(where: _Where, tokenizer: Any, renderer: Renderer) -> Iterator[Finding]
     )
     if bos not in renderer.stop_ids:  # where BOS is the stop token too (GPT-2), it ends every turn
         yield from where.paths(
-            lambda p: (
-                bool((p.prompt[2:] == bos).any() or (p.response == bos).any())
-                or (len(p.prompt) > 1 and p.prompt[1] == bos and p.prompt[0] != bos)
-            ),
+            lambda p: bos in p.ids[2:] or (bos in p.ids[1:2] and bos not in p.ids[:1]),
             "bos_inside",
-            "Texts were joined that each began with a BOS, or content spells it. (Llama 2's template means to.)",
+            "Texts that each began with a BOS were joined, or content spells it. (Llama 2 means to.)",
         )
     writes = any(len(i.paths[0].prompt) and i.paths[0].prompt[0] == bos for i in where.items[:100])
     plain = tokenizer("a")["input_ids"]
     if where.items and not writes and plain and plain[0] == bos:
-        text = (
-            "the tokenizer puts a BOS before plain text, but the chat template writes none, so none is used"
-        )
+        text = "the tokenizer puts a BOS before plain text; the chat template writes none, so none is used"
         yield Finding("no_bos", "info", text)
 
 
@@ -261,8 +259,8 @@ def _report(renderer: Renderer) -> Iterator[Finding]:
         yield Finding("left_out", "error", text)
     if report.control_tokens:
         text = (
-            f"{report.control_tokens} examples: {ERRORS['control_tokens']}: a customer who types it would end the turn "
-            "or open another, here and at inference alike. Remove it from the data, or accept it if it is meant."
+            f"{report.control_tokens} examples: {ERRORS['control_tokens']}. Who types it ends the turn "
+            "or opens another, here and at inference alike. Take it out of the data, or accept it."
         )
         yield Finding("control_tokens", "error", text)
 
@@ -271,14 +269,14 @@ def _settings(tokenizer: Any, renderer: Renderer) -> Iterator[Finding]:
     pad = getattr(tokenizer, "pad_token_id", None)
     if pad is not None and pad in renderer.stop_ids:
         token = tokenizer.decode([pad])
-        text = f"the pad token is a stop token ({token!r}); padding is known by place, so responses keep their end"
+        text = f"the pad token is a stop token ({token!r}); padding goes by place, so responses keep theirs"
         yield Finding("pad_is_stop", "info", text)
     if "strftime_now" in str(getattr(tokenizer, "chat_template", "")):
-        text = "the chat template can write today's date: tomorrow's run may see other tokens. Some take date_string"
+        text = "the chat template can write today's date, so tomorrow's run may see other tokens"
         yield Finding("date", "info", text)
 
 
-# -- words for people -----------------------------------------------------------------------------------------
+# -- words for people
 
 
 def _name(item: Item) -> str:

@@ -1,6 +1,6 @@
 """The chat template of a tokenizer, rendered fast, and the guardrails put into it.
 
-``ChatTemplate.render`` gives the characters that ``tokenizer.apply_chat_template(..., tokenize=False)`` gives. Plain
+``ChatTemplate.render`` gives the characters of ``tokenizer.apply_chat_template(..., tokenize=False)``. Plain
 messages skip that function's normalising of every input, which costs more than the rendering itself.
 """
 
@@ -139,7 +139,7 @@ class Guardrails:
         self._fill = fill
 
     def apply(self, dialogue: Dialogue) -> tuple[Message, ...]:
-        """The messages as the model is to read them: guardrails are in the system message, or in a new one."""
+        """The messages as the model is to read them, the guardrails in the system message or a new one."""
         messages = dialogue.messages
         if not dialogue.guardrails:
             return messages
