@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ def build(settings: Mapping[str, Any], *, split: str = "test") -> Graph:
             "split": split,
             "histories": histories,
             "world": settings["world"],
+            "world_version": world_version(settings["world"]),
             "judge": settings["judge"],
         },
         inputs={"data": data, **answers},
@@ -96,7 +98,12 @@ def _base_stage(settings: Mapping[str, Any]) -> Stage:
     return Stage(
         "base",
         "halign.recipes.steps:base",
-        settings={"world": settings["world"], "model": own, "settings": dict(settings["base"])},
+        settings={
+            "world": settings["world"] if own is None else None,
+            "world_version": world_version(settings["world"]) if own is None else None,
+            "model": own,
+            "settings": dict(settings["base"]) if own is None else {},
+        },
         title="Fetching the base model" if own else "Pretraining the base model",
         why="A small language model reads conversations of careful and careless agents. It is cached.",
         cost=1 if own else 200,
@@ -109,7 +116,8 @@ def _data_stage(settings: Mapping[str, Any], histories: list[str]) -> Stage:
         "data",
         "halign.recipes.steps:data",
         settings={
-            "world": settings["world"],
+            "world": settings["world"] if file is None else None,
+            "world_version": world_version(settings["world"]) if file is None else None,
             "file": file,
             "fingerprint": None if file is None else _fingerprint(Path(file)),
             "seed": settings["seed"],
@@ -148,6 +156,20 @@ def _arm_stage(
         cost=(0.03 if is_sft else 0.06) * epochs * (count or settings["conversations"]) + 5,
         resumable=True,
     )
+
+
+def world_version(world: str | None) -> str | None:
+    """A hash of a world's source: it makes the conversations, the base model and the grades."""
+    if world is None:
+        return None
+    found = find_spec(f"halign.worlds.{world}")
+    if found is None or not found.submodule_search_locations:
+        raise HalignError(f"no world {world!r}")
+    digest = hashlib.sha256()
+    for folder in found.submodule_search_locations:
+        for file in sorted(Path(folder).glob("*.py")):
+            digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _fingerprint(file: Path) -> str:

@@ -28,6 +28,7 @@ def base(
     progress: Report,
     threads: int,
     world: str | None,
+    world_version: str | None,
     model: str | None,
     settings: Mapping[str, Any],
 ) -> None:
@@ -37,8 +38,9 @@ def base(
     if model is not None:
         (output / "source").write_text(model)
         return
-    made = Path(_world(world).base_model(threads=threads, progress=progress, **settings))
-    _link_tree(made, output / "model")
+    pretrain = importlib.import_module(f"halign.worlds.{world}.base_model").base_model
+    made = Path(pretrain(progress=progress, **settings))
+    link_tree(made, output / "model")
 
 
 def data(
@@ -48,6 +50,7 @@ def data(
     progress: Report,
     threads: int,
     world: str | None,
+    world_version: str | None,
     file: str | None,
     fingerprint: str | None,
     seed: int,
@@ -166,6 +169,7 @@ def judge(
     split: str,
     histories: list[str],
     world: str | None,
+    world_version: str | None,
     judge: str | None,
     limit: int | None = None,
 ) -> None:
@@ -282,7 +286,7 @@ def _watched(metrics: Path, epochs: float, progress: Report) -> Iterator[None]:
         thread.join()
 
 
-def _link_tree(source: Path, target: Path) -> None:
+def link_tree(source: Path, target: Path) -> None:
     """A copy of a folder that costs no space where the file system can link."""
 
     def link(a: str, b: str) -> None:

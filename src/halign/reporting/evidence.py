@@ -1,0 +1,164 @@
+"""What a report is made from: models, their replies and runs, and what was compared."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from halign.dialogue import Dialogue
+from halign.errors import HalignError
+from halign.evaluate import Comparison, Reply
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run folder, read.
+
+    Attributes:
+        settings: config.yaml.
+        metrics: rows of metrics.jsonl.
+        facts: what the ``done`` marker says (steps, seconds); empty for a run that has not finished.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    environment: dict[str, Any]
+    preflight: str
+    facts: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: str | Path) -> Training:
+        """A run folder, finished or not.
+
+        Raises:
+            HalignError: if it is none.
+        """
+        folder = Path(path)
+        if not (folder / "config.yaml").exists():
+            raise HalignError(f"{folder} is not a run folder: it has no config.yaml")
+        rows = (folder / "metrics.jsonl").read_text() if (folder / "metrics.jsonl").exists() else ""
+        return cls(
+            folder,
+            yaml.safe_load((folder / "config.yaml").read_text()),
+            [json.loads(line) for line in rows.splitlines() if line.strip()],
+            _json(folder / "environment.json"),
+            (folder / "preflight.txt").read_text() if (folder / "preflight.txt").exists() else "",
+            _json(folder / "done"),
+        )
+
+    def series(self, name: str, split: str) -> list[tuple[float, float]]:
+        """(step, value) of one figure; values that are not finite are left out."""
+        rows = [(r["step"], r[name]) for r in self.metrics if r.get("split") == split and name in r]
+        return [(float(s), float(v)) for s, v in rows if v is not None and math.isfinite(v)]
+
+    @property
+    def objective(self) -> str:
+        """The objective in words: its name, or a weighted sum."""
+        weights = self.settings.get("objective", {})
+        if not isinstance(weights, Mapping):
+            return str(weights)
+        return " + ".join(n if w == 1 else f"{w:g} {n}" for n, w in weights.items())
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model of a report.
+
+    Attributes:
+        about: one sentence: what it is.
+        run: its run folder, if it was trained here.
+        replies: kind of prompts -> graded replies, in the order of ``Evidence.prompts``.
+        seconds: wall time of its training.
+    """
+
+    name: str
+    about: str = ""
+    run: Path | None = None
+    replies: Mapping[str, Sequence[Reply]] = field(default_factory=dict)
+    seconds: float | None = None
+
+    @cached_property
+    def training(self) -> Training | None:
+        return Training.read(self.run) if self.run else None
+
+    @cached_property
+    def pooled(self) -> list[Reply]:
+        """All replies, whatever the kind of prompt."""
+        return [r for replies in self.replies.values() for r in replies]
+
+
+@dataclass(frozen=True)
+class GuardrailText:
+    """A guardrail for people.
+
+    Attributes:
+        group: style, process, content ...
+        unseen: True if no training conversation had it.
+        wordings: all sentences that say it.
+    """
+
+    id: str
+    sentence: str
+    group: str = ""
+    unseen: bool = False
+    wordings: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything a report shows; what is missing is left out of the page.
+
+    Attributes:
+        baseline: name of the model everything started from.
+        pairs: (A, B): models to compare reply by reply.
+        prompts: kind -> the prompts that were answered.
+        kinds: kind -> what it means, in words.
+        data: (what, how much) of the training and test data.
+        commands: (what it does, command).
+    """
+
+    title: str
+    models: Sequence[ModelEntry]
+    baseline: str | None = None
+    pairs: Sequence[tuple[str, str]] = ()
+    comparisons: Sequence[Comparison] = ()
+    prompts: Mapping[str, Sequence[Dialogue]] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    guardrails: Mapping[str, GuardrailText] = field(default_factory=dict)
+    intro: str = ""
+    judged_by: str = ""
+    data: Sequence[tuple[str, str]] = ()
+    commands: Sequence[tuple[str, str]] = ()
+    settings: str = ""
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
+
+    def model(self, name: str) -> ModelEntry:
+        """The model of that name."""
+        return next(m for m in self.models if m.name == name)
+
+    @property
+    def answered(self) -> list[ModelEntry]:
+        """The models that have replies."""
+        return [m for m in self.models if m.replies]
+
+    @property
+    def base(self) -> ModelEntry | None:
+        """The baseline, if it has answered."""
+        return next((m for m in self.answered if m.name == self.baseline), None)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,124 @@
+"""Evidence -> one self-contained HTML file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from halign import __version__
+from halign.evaluate import ALL, Comparison, score
+from halign.reporting import samples, sections
+from halign.reporting.evidence import Evidence, ModelEntry, Training
+from halign.reporting.words import NAMES, headline
+from halign.times import duration
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report; ``html`` is the page."""
+
+    html: str
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page; the file needs nothing else."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(self.html, encoding="utf-8")
+        return target
+
+
+def report(runs: Sequence[Any] | Evidence, *comparisons: Comparison, title: str | None = None) -> Report:
+    """A report on training runs and comparisons, or on full ``Evidence``.
+
+    Args:
+        runs: ``Run`` objects or run folders; or an ``Evidence``, which knows more.
+        comparisons: what ``halign.compare`` returned.
+    """
+    if isinstance(runs, Evidence):
+        return render(runs)
+    entries = []
+    for run in runs:
+        path = Path(getattr(run, "path", run))
+        training = Training.read(path)
+        entries.append(ModelEntry(path.name, f"trained by {training.objective}", path))
+    environment = entries[0].training.environment if entries and entries[0].training else {}
+    named = title or " and ".join(e.name for e in entries[:3]) or "Comparison"
+    return render(Evidence(named, entries, comparisons=comparisons, environment=environment))
+
+
+def render(evidence: Evidence) -> Report:
+    """The page for this evidence; sections without content are left out."""
+    environment = Environment(
+        loader=PackageLoader("halign.reporting", "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        pct=pct, signed=signed, duration=lambda s: duration(s) if s is not None else "–"
+    )
+    environment.filters["figure"] = lambda x: "–" if x is None else f"{x:.3g}"
+    base, shown = evidence.base, _shown(evidence)
+    context = {
+        "evidence": evidence,
+        "version": __version__,
+        "css": Markup(files("halign.reporting").joinpath("templates/style.css").read_text()),
+        "headline": headline(evidence),
+        "tables": sections.model_tables(evidence),
+        "comparisons": sections.comparisons(evidence),
+        "frontiers": [f for f in (sections.frontier(evidence, m) for m in (ALL, "adherence")) if f]
+        if base
+        else [],
+        "guardrails": sections.guardrails(evidence, shown),
+        "shown": shown,
+        "colours": sections.colours(evidence),
+        "training": sections.training_rows(evidence),
+        "curves": [
+            (m, sections.curves(m.training, sections.colours(evidence)[m.name], not evidence.answered))
+            for m in evidence.models
+            if m.training
+        ],
+        "samples": samples.choose(evidence, shown[0], shown[-1], shown) if base and len(shown) > 1 else [],
+        "names": NAMES,
+        "environment": json.dumps(dict(evidence.environment), indent=1),
+    }
+    return Report(environment.get_template("report.html.jinja").render(context))
+
+
+def _shown(evidence: Evidence) -> list[str]:
+    """Models whose replies stand side by side: the base, what the best is compared with, and the best."""
+    base = evidence.base
+    trained = [m for m in evidence.answered if m is not base]
+    if base is None or not trained:
+        return [m.name for m in evidence.answered[:3]]
+    best = max(trained, key=lambda m: score(m.pooled).shares[ALL].value).name
+    rival = next((b for a, b in evidence.pairs if a == best), None) or next(
+        (a for a, b in evidence.pairs if b == best), None
+    )
+    return [base.name, *([rival] if rival and rival != base.name else []), best]
+
+
+def pct(x: float | None) -> str:
+    """A share in per cent.
+
+    >>> pct(0.614), pct(None)
+    ('61 %', '–')
+    """
+    return "–" if x is None else f"{100 * x:.0f} %"
+
+
+def signed(x: float) -> str:
+    """A difference in points, with a true minus sign.
+
+    >>> signed(-0.051)
+    '−5'
+    """
+    return f"{100 * x:+.0f}".replace("-", "−").replace("+0", "0").replace("−0", "0")
