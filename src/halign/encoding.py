@@ -50,23 +50,30 @@ versions agree; \\s holds all of Unicode's White_Space, and U+180E was one once.
 _ONE_WORD = re.compile(r" ?[A-Za-z]+")
 
 K = TypeVar("K")
+V = TypeVar("V")
 
 
-class Memo(dict[K, bytes], Generic[K]):
-    """A bounded memory of a function's values. Full, it is emptied, which costs time and never exactness."""
+class Memo(dict[K, V], Generic[K, V]):
+    """A bounded memory of a function's values. Full, it is emptied, which costs time and never exactness.
 
-    def __init__(self, function: Callable[[K], bytes], limit: int) -> None:
+    >>> squares = Memo(lambda n: n * n, limit=100)
+    >>> squares[7], len(squares)
+    (49, 1)
+    """
+
+    def __init__(self, function: Callable[[K], V], limit: int) -> None:
         super().__init__()
         self.function, self.limit = function, limit
 
-    def __missing__(self, key: K) -> bytes:
+    def __missing__(self, key: K) -> V:
         if len(self) >= self.limit:
             self.clear()
         value = self[key] = self.function(key)
         return value
 
-    def joined(self, keys: Iterable[K]) -> bytearray:
-        return bytearray().join(map(self.__getitem__, keys))
+
+def _joined(memo: Memo[K, bytes], keys: Iterable[K]) -> bytearray:
+    return bytearray().join(map(memo.__getitem__, keys))
 
 
 class Encoder:
@@ -94,8 +101,8 @@ class Encoder:
         plain = not any(t.normalized or t.lstrip or t.rstrip for t in added)
         self.wordwise = self.segmented and plain and _cuts_words(tokenizer.backend_tokenizer)
         # keys: (added token before, text, added token after), where the latter only lends its context
-        self._segments = Memo[tuple[str | None, str, str | None]](self._segment, 400_000)
-        self._words = Memo[str](self._word, 400_000)
+        self._segments = Memo[tuple[str | None, str, str | None], bytes](self._segment, 400_000)
+        self._words = Memo[str, bytes](self._word, 400_000)
         self._model = tokenizer.backend_tokenizer.model if self.wordwise else None
         self._anchors = ("\n", ":", "a") if self._adds_prefix() else ()
 
@@ -133,13 +140,13 @@ class Encoder:
         parts = self._split.split(text) if self._split else [text]
         tokens = parts[1::2]
         keys = zip([None, *tokens], parts[::2], [*tokens, None], strict=True)
-        return np.frombuffer(self._segments.joined(keys), dtype=np.int32)
+        return np.frombuffer(_joined(self._segments, keys), dtype=np.int32)
 
     def _segment(self, key: tuple[str | None, str, str | None]) -> bytes:
         """Ids of the left token and the text after it."""
         left, text, right = key
         if self.wordwise or not text:
-            words = self._words.joined(_WORDS.findall(text)) if text else b""
+            words = _joined(self._words, _WORDS.findall(text)) if text else b""
             return (b"" if left is None else np.int32(self._ids[left]).tobytes()) + bytes(words)
         ids = self._fresh((left or "") + text + (right or ""))
         return ids if right is None else ids[:-4]
