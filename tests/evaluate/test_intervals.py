@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from halign.evaluate import bootstrap, difference, mean, share
+from halign.evaluate import advantage, bootstrap, difference, mean, share
 
 
 def test_mean_by_hand():
@@ -88,6 +88,14 @@ def test_paired_difference_uses_the_pairing():
     assert i.excludes_zero
     assert i.high - i.low < 0.01
     assert difference(b, a, range(100)).value == pytest.approx(-i.value)
+
+
+def test_no_difference_seen_is_not_equality_proven():
+    i = advantage([0.0] * 20, range(20))
+    t = stats.t.ppf(0.975, 19)
+    assert i.value == 0.0
+    assert i.high == -i.low == pytest.approx(t**2 / (20 + t**2))  # Wilson for 0 of 20
+    assert advantage([0.0, 1.0, -1.0], range(3)) == mean([0.0, 1.0, -1.0], range(3))
 
 
 def test_what_cannot_be_known_is_an_error():

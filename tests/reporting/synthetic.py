@@ -1,4 +1,6 @@
-"""Evidence without training: models that keep guardrails with a known probability, and a made-up run folder."""
+"""Evidence without training: models that keep guardrails with a known probability, and a made-up run
+folder.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def run_folder(path: Path, objective="ipo", steps=40, last_loss=None) -> Path:
     rng, rows = random.Random(0), []
     for step in range(0, steps + 1, 1):
         if step % 20 == 0:
-            rows.append({"step": step, "split": "eval", "loss": 25 - 0.3 * step, "accuracy": 0.5 + step / 100})
+            rows.append(
+                {"step": step, "split": "eval", "loss": 25 - 0.3 * step, "accuracy": 0.5 + step / 100}
+            )
         if step:
             loss = 25 - 0.3 * step + rng.random()
             rows.append({"step": step, "split": "train", "loss": loss, "margin": 0.1 * step, "sharing": 3.0})
@@ -78,7 +82,9 @@ def evidence(folder: Path, n: int = 40, **keep: float) -> Evidence:
     for name, rate in keep.items():
         run = None if name == "base" else run_folder(folder / name, "sft" if "SFT" in name else "ipo")
         models.append(model(name, asked, rate, about=f"{name} in words", run=run, seconds=12.0))
-    models[0] = replace(models[0], replies={k: [replace(r, kl=0.0) for r in v] for k, v in models[0].replies.items()})
+    models[0] = replace(
+        models[0], replies={k: [replace(r, kl=0.0) for r in v] for k, v in models[0].replies.items()}
+    )
     guardrails = {
         g.id: GuardrailText(
             g.id, g.sentences[0], g.group, g.held_out, frozenset((*g.sentences, *g.held_out_sentences))

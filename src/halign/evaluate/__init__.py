@@ -2,7 +2,7 @@
 
 from halign.evaluate.compare import compare
 from halign.evaluate.comparison import Comparison, DimensionResult, compare_grades, compare_outcomes
-from halign.evaluate.intervals import Interval, bootstrap, difference, mean, share
+from halign.evaluate.intervals import Interval, advantage, bootstrap, difference, mean, share
 from halign.evaluate.kl import log_ratios
 from halign.evaluate.replies import (
     ALL,
@@ -25,6 +25,7 @@ __all__ = [
     "Interval",
     "Reply",
     "Scores",
+    "advantage",
     "bootstrap",
     "by_guardrail",
     "compare",

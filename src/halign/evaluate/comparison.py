@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from halign.evaluate.intervals import Interval, mean
+from halign.evaluate.intervals import Interval, advantage, mean
 from halign.judges import Outcome, Verdict, verdict
 
 
@@ -66,7 +66,7 @@ def compare_outcomes(
         of = [o[d] for o in outcomes]
         dimensions[d] = DimensionResult(
             shares={v: _within(mean([o.share(v) for o in of], conversations)) for v in Verdict},
-            advantage=mean([o.advantage for o in of], conversations),
+            advantage=advantage([o.advantage for o in of], conversations),
             disagreements=sum(not o.agrees for o in of) / len(of),
         )
     return Comparison(a, b, dimensions)

@@ -108,13 +108,30 @@ def bootstrap(
     return Interval(float(x.mean()), float(low), float(high), len(x), groups)
 
 
+def advantage(values: Sequence[float], clusters: Sequence[Hashable], *, level: float = 0.95) -> Interval:
+    """The mean of values in [-1, 1] that are mostly zero (better, worse, no difference), and its interval.
+
+    As ``mean``; but where not a single value differs from zero the spread cannot be seen, and the interval
+    is as wide
+    as that of a share of none among the clusters: no difference in ten conversations does not prove equality.
+    """
+    x = np.asarray(values, dtype=float)
+    if len(x) and not x.any():
+        none = share([False] * len(x), clusters, level=level)
+        return Interval(0.0, -none.high, none.high, none.n, none.clusters)
+    return mean(values, clusters, level=level)
+
+
 def difference(
     a: Sequence[float], b: Sequence[float], clusters: Sequence[Hashable], *, level: float = 0.95
 ) -> Interval:
-    """Mean of a - b over the same prompts, clustered by conversation (a paired test is: excludes zero)."""
+    """Mean of a - b (each in [0, 1]) over the same prompts, clustered by conversation.
+
+    A paired test at 1 - level: does the interval exclude zero?
+    """
     if len(a) != len(b):
         raise ValueError(f"pairs wanted: {len(a)} and {len(b)} values")
-    return mean(np.asarray(a, dtype=float) - np.asarray(b, dtype=float), clusters, level=level)
+    return advantage(list(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)), clusters, level=level)
 
 
 def _grouped(values: Any, clusters: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray, int]:

@@ -18,7 +18,7 @@ def log_ratios(
     estimate of KL(pi || pi_ref) per reply; single values may be negative. At other temperatures it is no KL
     divergence, only a distance along what was said.
     """
-    from halign.scoring import logps
+    from halign.likelihood import logps
 
     pairs = [(p, ids) for p, ids in zip(prompts, replies, strict=True)]
     ratios = logps(policy, pairs) - logps(reference, pairs)

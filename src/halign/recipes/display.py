@@ -173,4 +173,3 @@ class RichBoard:
         spent, left = duration(time.monotonic() - self.began), duration(self.remaining())
         foot = Text(f"\n{spent} so far, about {left} left", style="bold")
         return Group(table, *(Text(f"  {w}", style="italic") for w in whys), foot)
-

@@ -16,8 +16,11 @@ from halign import __version__
 from halign.evaluate import ALL, Comparison, score
 from halign.reporting import samples, sections
 from halign.reporting.evidence import Evidence, ModelEntry, Training
-from halign.reporting.words import NAMES, headline
+from halign.reporting.words import headline
 from halign.times import duration
+
+FEW_TURNS = 8
+"""Guardrails with fewer turns get no bars."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def render(evidence: Evidence) -> Report:
         "frontiers": [f for f in (sections.frontier(evidence, m) for m in (ALL, "adherence")) if f]
         if base
         else [],
-        "guardrails": sections.guardrails(evidence, shown),
+        "guardrails": sections.guardrails(evidence, shown, FEW_TURNS),
         "shown": shown,
         "colours": sections.colours(evidence),
         "training": sections.training_rows(evidence),
@@ -87,7 +90,7 @@ def render(evidence: Evidence) -> Report:
             if m.training
         ],
         "samples": samples.choose(evidence, shown[0], shown[-1], shown) if base and len(shown) > 1 else [],
-        "names": NAMES,
+        "FEW": FEW_TURNS,
         "environment": json.dumps(dict(evidence.environment), indent=1),
     }
     return Report(environment.get_template("report.html.jinja").render(context))

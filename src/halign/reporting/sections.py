@@ -134,8 +134,12 @@ def track(i: Interval, low: float, high: float) -> dict[str, float]:
     return {"left": round(left, 2), "width": round(at(i.high) - left, 2), "dot": round(at(i.value), 2)}
 
 
-def guardrails(evidence: Evidence, shown: Sequence[str]) -> list[dict[str, Any]]:
-    """Per guardrail and model: kept where in force, same behaviour where not. Grouped, most turns first."""
+def guardrails(evidence: Evidence, shown: Sequence[str], few: int = 0) -> list[dict[str, Any]]:
+    """Per guardrail and model: kept where in force, same behaviour where not. Grouped, most turns first.
+
+    Args:
+        few: rows with fewer turns get no heading (the page draws no bars for them).
+    """
     scores = {m.name: by_guardrail(m.pooled) for m in evidence.answered}
     names = sorted({g for of in scores.values() for g, s in of.items() if s.active is not None})
     rows: list[dict[str, Any]] = []
@@ -157,6 +161,9 @@ def guardrails(evidence: Evidence, shown: Sequence[str]) -> list[dict[str, Any]]
     rows.sort(key=lambda r: (r["unseen"], order.get(str(r["group"]), 9), -int(str(r["turns"]))))
     before = None
     for r in rows:
+        if few and len(rows) > 12 and r["turns"] < few:
+            r["heading"] = ""
+            continue
         group = "Not in force in any training conversation" if r["unseen"] else str(r["group"]).capitalize()
         r["heading"] = group if group != before else ""
         before = group

@@ -12,7 +12,7 @@ from html import escape
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 340, 190
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 34
+LEFT, RIGHT, TOP, BOTTOM = 44, 12, 20, 34
 
 Point = tuple[float, float]
 
@@ -84,7 +84,7 @@ class _Frame:
         middle = (LEFT + WIDTH - RIGHT) / 2
         out.append(f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(self.x_label)}</text>')
         if self.y_label:
-            out.append(f'<text x="4" y="{TOP - 2}">{escape(self.y_label)}</text>')
+            out.append(f'<text x="4" y="10">{escape(self.y_label)}</text>')
         return out
 
 
@@ -134,21 +134,29 @@ def scatter(spots: Sequence[Spot], title: str, x_label: str, y_label: str) -> Ma
     corners = [p for s in spots for p in zip(s.x_range, s.y_range, strict=True)]
     frame = _Frame([*corners, *((s.x, s.y) for s in spots)], x_label, y_label)
     parts = frame.parts()
-    taken: list[tuple[float, float]] = []
+    taken: list[tuple[float, float]] = [(frame.x(s.x), frame.y(s.y)) for s in spots]
     for s in sorted(spots, key=lambda s: -s.y):
         x, y = frame.x(s.x), frame.y(s.y)
         (x0, x1), (y0, y1) = map(frame.x, s.x_range), map(frame.y, s.y_range)
         parts.append(f'<line class="cross {s.css}" x1="{x0}" x2="{x1}" y1="{y}" y2="{y}"/>')
         parts.append(f'<line class="cross {s.css}" x1="{x}" x2="{x}" y1="{y0}" y2="{y1}"/>')
         parts.append(f'<circle class="dot {s.css}" cx="{x}" cy="{y}" r="4"/>')
-        right = x < WIDTH * 0.66
-        place = y - 5
-        while any(abs(place - b) < 10 and abs(x - a) < 75 for a, b in taken):
-            place += 11
-        taken.append((x, place))
-        anchor = "start" if right else "end"
-        parts.append(
-            f'<text class="label" x="{x + (7 if right else -7)}" y="{place}" text-anchor="{anchor}">'
-            f"{escape(s.name)}</text>"
-        )
+        a, b, anchor = _free_place(x, y, s.name, taken)
+        parts.append(f'<text class="label" x="{a}" y="{b}" text-anchor="{anchor}">{escape(s.name)}</text>')
     return _svg(parts, title)
+
+
+def _free_place(x: float, y: float, name: str, taken: list[tuple[float, float]]) -> tuple[float, float, str]:
+    """Where a spot's name overlaps nothing, if there is such a place near it; notes it down as taken."""
+    width = 5.8 * len(name)
+    places = [(side, step) for step in (0, -11, 11, -22, 22, -33, 33) for side in (1, -1)]
+    for side, step in places:
+        a, b = x + 8 * side, y + 3.5 + step
+        covered = [(a + side * i * width / 4, b - 3.5) for i in range(5)]
+        inside = all(LEFT < c < WIDTH for c, _ in covered) and TOP - 6 < b < HEIGHT - BOTTOM
+        if inside and not any(abs(c - p) < 12 and abs(d - q) < 9 for c, d in covered for p, q in taken):
+            break
+    else:
+        a, b, side, covered = x + 8, y - 5, 1, []
+    taken += covered
+    return round(a, 1), round(b, 1), "start" if side > 0 else "end"
