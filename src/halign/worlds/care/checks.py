@@ -1,8 +1,8 @@
 """One check per guardrail: (reply, state, facts) -> kept, broken, or None where the reply gave no occasion.
 
 All matching is on whole words. A rule about what to say *when doing something* (give a date, name the
-carrier) has no occasion in a reply that first asks for something else; a rule about asking first is broken only
-by doing without asking.
+carrier) has no occasion in a reply that first asks for something else; a rule about asking first is broken
+only by doing without asking.
 
 >>> words_in("Is the backpack in?", "pack"), words_in("A pack, please.", "pack")
 (False, True)

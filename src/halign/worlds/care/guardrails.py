@@ -1,8 +1,8 @@
 """The pool of guardrails: what they say, where they apply, and how to tell whether a reply keeps them.
 
 Guardrails come in kinds, and each kind has two or three poles that exclude each other ("address the customer
-by first name", "as Ms or Mr", "never by name"). Whatever keeps one pole breaks another, so no reply is right or
-wrong by its wording alone: only together with the guardrails in force.
+by first name", "as Ms or Mr", "never by name"). Whatever keeps one pole breaks another, so no reply is right
+or wrong by its wording alone: only together with the guardrails in force.
 
 >>> sorted(KINDS["question"].poles)
 ['no_question', 'question']
