@@ -1,10 +1,44 @@
-"""Halign: align language models, encoding every distinct token once."""
+"""Halign: align language models, encoding every distinct token once.
 
-from halign.errors import DataError, HalignError
-from halign.models import Policy, load
-from halign.readers import read
-from halign.training import Run, train
+>>> import halign as hl
+>>> hl.read([{"prompt": "2+2=", "chosen": "4", "rejected": "5"}])
+<Data: 1 pairs from list>
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from halign.errors import DataError, HalignError
+    from halign.likelihood import logps
+    from halign.models import Policy, load
+    from halign.readers import read
+    from halign.training import Run, train
 
 __version__ = "0.1.0"
 
-__all__ = ["DataError", "HalignError", "Policy", "Run", "load", "read", "train"]
+# loaded on first use, so that `halign --help` does not wait for torch
+_HOME = {
+    "DataError": "halign.errors",
+    "HalignError": "halign.errors",
+    "Policy": "halign.models",
+    "Run": "halign.training",
+    "load": "halign.models",
+    "logps": "halign.likelihood",
+    "read": "halign.readers",
+    "train": "halign.training",
+}
+
+__all__ = ["DataError", "HalignError", "Policy", "Run", "load", "logps", "read", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'halign' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -69,6 +69,8 @@ class TrainSettings(BaseModel):
     )
     threshold: float | None = Field(None, description="score from which a response counts as good")
 
+    balance: bool = Field(False, description="kto: weigh the classes by their counts, so that neither drowns the other")
+
     eval_share: float = Field(0.0, ge=0, lt=1, description="share of the conversations held out for evaluation")
     eval_every: int | None = Field(None, gt=0, description="steps between evaluations; unset: before and after")
     save_every: int | None = Field(None, gt=0, description="steps between checkpoints; unset: only when interrupted")
@@ -267,7 +269,8 @@ def _reject_ineffective(train: TrainSettings, given: set[str], objectives: Seque
         "roles": ("tokens" in kinds, "only token objectives (sft) choose roles"),
         "dropout": (only_tokens, "preference objectives compare two forward passes, so dropout stays off"),
         "reference": (any(o.needs_reference for o in objectives), "no objective here uses a reference"),
-        "pairs": ("pairs" in kinds, "no objective here takes pairs"),
+        "pairs": (bool(kinds & {"pairs", "singles"}), "no objective here takes pairs or singles"),
+        "balance": (any(o.name == "kto" for o in objectives), "only kto weighs good against bad"),
         "threshold": ("singles" in kinds, "no objective here takes good and bad singles"),
         "stop_below": ("pairs" in kinds, "only pairs have chosen responses"),
         "stop_drift": (any(o.needs_reference for o in objectives), "no objective here uses a reference"),

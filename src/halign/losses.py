@@ -10,8 +10,10 @@ from torch import Tensor
 from halign import measures
 from halign.binding import Scored, bind, concatenate, with_statistics
 from halign.config import RunConfig
+from halign.errors import HalignError
 from halign.items import Item
 from halign.objectives.items import Items, Singles
+from halign.objectives.kto import balanced_weights
 
 Statistics = Mapping[str, Mapping[str, Tensor]]
 """objective -> field -> scalar over the global step."""
@@ -20,9 +22,19 @@ Statistics = Mapping[str, Mapping[str, Tensor]]
 class Losses:
     """The objectives of a run, weighted."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, items: Sequence[Item]) -> None:
         self.objectives = config.objectives
-        self.settings = config.objective_settings
+        self.settings = {name: dict(values) for name, values in config.objective_settings.items()}
+        if config.train.balance:
+            self._balance(items)
+
+    def _balance(self, items: Sequence[Item]) -> None:
+        good = sum(bool(i.values.get("desirable")) for i in items)
+        try:
+            desirable, undesirable = balanced_weights(good, len(items) - good)
+        except ValueError as error:
+            raise HalignError(str(error)) from None
+        self.settings["kto"] |= {"desirable_weight": desirable, "undesirable_weight": undesirable}
 
     @property
     def need_reference(self) -> bool:

@@ -1,5 +1,97 @@
-"""Preflight, the model's part: what can only be seen by running the first pack through it."""
+"""Preflight, the model's part: what shows only when the first pack goes through it; and the whole preflight of a run."""
+
 from __future__ import annotations
-from typing import Any
-def preflight(trainer: Any) -> None:
-    """Placeholder until the text part lands."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from halign.errors import HalignError
+from halign.plan import Pack
+from halign.preflight import Finding, accepted, check_items, check_overlap, format_findings
+from halign.run_folder import write_text
+from halign.scoring import Scorer
+from halign.trie import tree_batch
+
+if TYPE_CHECKING:
+    from halign.training import Trainer
+
+TOKEN_TOLERANCE = {"fp32": 2e-3, "bf16": 0.25}
+"""Largest difference of one token's log-probability that passes as rounding, in nats."""
+MEAN_TOLERANCE = {"fp32": 2e-4, "bf16": 0.04}
+"""Largest mean difference."""
+PATHS_COMPARED = 16
+
+
+def preflight(trainer: Trainer) -> None:
+    """Check text, tokens and model before the first step; print it, keep it in the run folder.
+
+    Raises:
+        HalignError: at the first finding that is an error and was not accepted, after all have been printed.
+    """
+    prepared, settings = trainer.prepared, trainer.settings
+    findings = check_items(prepared.train, trainer.policy.tokenizer, prepared.renderer, accept=settings.accept)
+    if prepared.evaluation:
+        findings += check_overlap(prepared.train, prepared.evaluation, accept=settings.accept)
+    findings += [Finding("dropped", "info", f"{n} {why}") for why, n in prepared.dropped.items()]
+    if not any(f.level == "error" for f in findings):
+        findings += accepted(check_model(trainer), settings.accept)
+    text = format_findings(findings)
+    if trainer.main:
+        write_text(trainer.folder.path / "preflight.txt", text + "\n")
+        trainer.display.say("preflight\n" + text)
+    errors = [f for f in findings if f.level == "error"]
+    if errors:
+        raise HalignError(f"preflight: {errors[0].text} (to go on all the same: accept=[{errors[0].name}])")
+
+
+@torch.no_grad()
+def check_model(trainer: Trainer) -> list[Finding]:
+    """Two forwards agree, shared and separate passes agree, the policy is the reference: on the first pack."""
+    pack = first_pack(trainer)
+    batch = trainer.batch(trainer.plan, pack)
+    once, again = (trainer.scorer(batch).token_logps for _ in range(2))
+    dtype = trainer.settings.dtype
+    scheme = trainer.accelerator.unwrap_model(trainer.scorer).scheme
+    found = [
+        Finding("engine", "info", f"{scheme.describe()}; {batch.flat_tokens} tokens of the first pack are "
+                f"{batch.distinct_tokens} distinct ones")
+    ]  # fmt: skip
+    if not torch.equal(once, again) and not trainer.settings.dropout and not trainer.settings.lora_dropout:
+        found.append(Finding("not_repeatable", "error", _difference("two forward passes differ", once, again)))
+    if not trainer.separate:
+        apart = _separate(trainer, pack)
+        found.append(_compare("trie_differs", "shared and separate passes", once[: len(apart)], apart, dtype))
+    if trainer.reference:
+        reference = trainer.reference[id(trainer.plan)](trainer.plan, pack, batch)
+        found.append(_compare("not_reference", "policy and reference before step 1", once, reference, dtype))
+    return found
+
+
+def first_pack(trainer: Trainer) -> Pack:
+    """The first step's first pack (of any rank)."""
+    return next(pack for share in trainer.plan.step(0).packs for pack in share)
+
+
+def _separate(trainer: Trainer, pack: Pack) -> Tensor:
+    """Token log-probabilities of the pack's first paths by plain passes, one path each, nothing shared, no mask of ours."""
+    paths = [path for row in trainer.plan.paths(pack) for path in row][:PATHS_COMPARED]
+    scorer: Scorer = trainer.accelerator.unwrap_model(trainer.scorer)
+    parts = []
+    with trainer.accelerator.autocast():
+        for path in paths:
+            batch = tree_batch([[path]], multiple=1).to(trainer.accelerator.device)
+            parts.append(scorer(batch).token_logps)
+    return torch.cat(parts)
+
+
+def _compare(name: str, what: str, a: Tensor, b: Tensor, dtype: str) -> Finding:
+    difference = (a - b).abs()
+    bad = float(difference.max()) > TOKEN_TOLERANCE[dtype] and float(difference.mean()) > MEAN_TOLERANCE[dtype]
+    return Finding(name, "error" if bad else "info", _difference(f"{what} {'differ' if bad else 'agree'}", a, b))
+
+
+def _difference(what: str, a: Tensor, b: Tensor) -> str:
+    difference = (a - b).abs()
+    return f"{what}: mean {difference.mean():.2g}, largest {difference.max():.2g} nats a token"

@@ -129,7 +129,7 @@ class Trainer:
         record: Row,
     ) -> None:
         self.policy, self.config, self.settings = policy, config, config.train
-        self.folder, self.display, self.losses = folder, display, Losses(config)
+        self.folder, self.display = folder, display
         self.accelerator = make_accelerator(self.settings.dtype)
         self.rank, self.ranks = self.accelerator.process_index, self.accelerator.num_processes
         self.main = self.accelerator.is_main_process
@@ -137,6 +137,7 @@ class Trainer:
         display.phase("rendering", len(examples))
         self.prepared: Prepared = prepare(policy, examples, evaluation, config, display.advance)
         policy.rendering = self.prepared.renderer.settings
+        self.losses = Losses(config, self.prepared.train)
         self.record = {
             **record,
             "model": policy.path,

@@ -2,11 +2,49 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
+
 import typer
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+import halign
+from halign.cli import data, train
+from halign.errors import HalignError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Align language models with what people want of them: data in, an aligned model and an honest report out.",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"halign {halign.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Options before the sub-command."""
+
+
+app.command("train", context_settings={"help_option_names": []})(train.train)
+app.add_typer(data.app, name="data")
 
 
 def main() -> None:
-    """Entry point: prints a HalignError as one message without a traceback, exit code 2."""
-    app()
+    """Entry point: a HalignError is one message on stderr and exit code 2; an interrupted run exits with 130."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except HalignError as error:
+        from halign.training import Interrupted
+
+        typer.echo(f"{'' if isinstance(error, Interrupted) else 'error: '}{error}", err=True)
+        sys.exit(130 if isinstance(error, Interrupted) else 2)

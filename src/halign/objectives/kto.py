@@ -58,3 +58,22 @@ def kto(
     sign = torch.where(desirable.bool(), 1.0, -1.0)
     weight = torch.where(desirable.bool(), desirable_weight, undesirable_weight)
     return weight * (1 - torch.sigmoid(sign * beta * advantage))
+
+
+def balanced_weights(desirable: int, undesirable: int) -> tuple[float, float]:
+    """(desirable_weight, undesirable_weight) with (weight * count) good over bad in [1, 4/3], the larger class kept at 1.
+
+    Source: arXiv 2402.01306, section 4.2.
+
+    >>> balanced_weights(30, 10), balanced_weights(10, 30), balanced_weights(12, 10)
+    ((1.0, 2.25), (3.0, 1.0), (1.0, 1.0))
+
+    Raises:
+        ValueError: if a class is empty.
+    """
+    if not desirable or not undesirable:
+        raise ValueError("balance needs good and bad responses; one class is empty")
+    ratio = desirable / undesirable
+    if ratio < 1:
+        return 1 / ratio, 1.0
+    return (1.0, ratio * 3 / 4) if ratio > 4 / 3 else (1.0, 1.0)

@@ -1,0 +1,108 @@
+"""Log-probabilities of responses, for anyone who has a policy and some text."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from halign.dialogue import Dialogue, Message
+from halign.errors import HalignError
+from halign.items import Item, Path
+from halign.models import Policy
+from halign.plan import Plan, Slot
+from halign.render import Renderer
+from halign.scoring import Scorer, Scores
+from halign.trie import tree_batch
+
+Prompt = Dialogue | str | Sequence[Mapping[str, Any] | Message]
+Response = str | Message | Sequence[int] | np.ndarray
+
+
+def logps(
+    policy: Policy,
+    responses: Iterable[tuple[Prompt, Response]],
+    *,
+    separate: bool = False,
+    max_tokens: int = 4096,
+    dtype: str = "fp32",
+) -> Tensor:
+    """Summed log-probabilities of responses to prompts, end-of-turn token included.
+
+    Args:
+        policy: from ``halign.load``.
+        responses: (prompt, response) pairs. A prompt is a dialogue, messages, or plain text; a response is text, a message, or
+            token ids as they were sampled.
+        separate: score every path apart (the plain way) instead of in tries.
+        max_tokens: distinct tokens in one forward pass.
+        dtype: ``fp32``, or ``bf16`` for autocast.
+
+    Returns:
+        float32 [R], nats, in the order given.
+
+    Raises:
+        HalignError: if a response does not fit its prompt's template.
+    """
+    renderer = make_renderer(policy)
+    paths = [_path(renderer, prompt, response) for prompt, response in responses]
+    scored = path_logps(policy, paths, separate=separate, max_tokens=max_tokens, dtype=dtype)
+    return torch.stack([s.sum() for s in scored]) if scored else torch.zeros(0)
+
+
+@torch.no_grad()
+def path_logps(
+    policy: Policy, paths: Sequence[Path], *, separate: bool = False, max_tokens: int = 4096, dtype: str = "fp32"
+) -> list[Tensor]:
+    """Token log-probabilities of every path's response, float32 [n] each, on the CPU, in the order given."""
+    model, capability = policy.model, policy.capability
+    separate = separate or not capability.scheme.shares
+    flat = capability.scheme.kernel == "trie" and not separate
+    items = [Item("tokens", (path,), _first_tokens(path)) for path in paths]
+    plan = Plan(items, batch_items=len(items), max_tokens=max_tokens, separate=separate, flat=flat)
+    scorer = Scorer(model, capability.scheme, capability.transform)
+    was_training = model.training
+    model.eval()
+    found: dict[Slot, Tensor] = {}
+    try:
+        for pack in plan.pack(range(len(items))):
+            batch = tree_batch(plan.paths(pack), pad_id=policy.tokenizer.pad_token_id or 0, flat=flat).to(policy.device)
+            with _precision(policy.device, dtype):
+                scores: Scores = scorer(batch)
+            parts = torch.split(scores.token_logps.cpu(), scores.lengths.tolist())
+            found |= dict(zip(pack.slots, parts, strict=True))
+    finally:
+        model.train(was_training)
+    return [found[Slot(i, 0)] for i in range(len(items))]
+
+
+def make_renderer(policy: Policy) -> Renderer:
+    """The renderer that goes with a policy: the settings its run recorded, or the defaults."""
+    known = {k: v for k, v in policy.rendering.items() if k in ("guardrail_template", "system_role", "response_body")}
+    return Renderer(policy.tokenizer, stop_ids=policy.stop_ids or None, **known)
+
+
+def _precision(device: torch.device, dtype: str) -> contextlib.AbstractContextManager[Any]:
+    if dtype == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def _first_tokens(path: Path) -> str:
+    """Paths that begin alike are looked at together for sharing."""
+    return path.ids[:8].tobytes().hex()
+
+
+def _path(renderer: Renderer, prompt: Prompt, response: Response) -> Path:
+    dialogue = prompt if isinstance(prompt, Dialogue) else Dialogue.of(prompt)
+    if isinstance(response, str | Message):
+        role = "raw" if dialogue.is_raw else "assistant"
+        message = Message(role, response) if isinstance(response, str) else response
+        path = renderer.path(dialogue, message)
+        if path is None:
+            raise HalignError("a prompt and its response do not fit into max_length")
+        return path
+    return Path(renderer.prompt(dialogue), np.asarray(response, dtype=np.int32))
