@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
+from array import array
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import regex
 
 from halign.dialogue import Dialogue, Message
-from halign.encoding import _WORDS, WORD_PATTERNS, Encoder
+from halign.encoding import Encoder
 from halign.errors import HalignError
 from halign.examples import Alternative, Conversation, Demonstration, Preference, Ranking, Rating
 from halign.render import Renderer
 from halign.template import ChatTemplate
+from halign.words import PIECES, WORD_PATTERNS, Words
 from tests.templates import FAMILIES, TEXT, tokenizer
 
 KINDS = ("gpt2", "qwen", "metaspace", "legacy")
@@ -442,17 +445,42 @@ def test_segments_and_words_encode_as_the_whole(kind, monkeypatch):
 def test_words_are_cut_only_where_the_pre_tokenizers_cut(pattern):
     rng, pre = random.Random(2), regex.compile(pattern)
     for _ in range(5000):
-        text = "".join(rng.choice(ODD + ["\r", "'", "\x1c", "\u0301"]) for _ in range(rng.randint(0, 10)))
-        words = _WORDS.findall(text)
+        text = "".join(rng.choice([*ODD, "\r", "'", "\x1c", "\u0301"]) for _ in range(rng.randint(0, 10)))
+        words = PIECES.findall(text)
         assert "".join(words) == text
         assert [t for w in words for t in pre.findall(w)] == pre.findall(text), repr(text)
+
+
+@pytest.mark.parametrize("pattern", WORD_PATTERNS)
+def test_words_join_to_the_pre_tokens_of_the_whole(pattern):
+    """Pre-tokens instead of ids: what is looked up word by word is what the pattern finds in the whole text."""
+    rng, pre, known = random.Random(3), regex.compile(pattern), {}
+
+    def fresh(text):
+        return b"".join(array("i", [known.setdefault(t, len(known))]).tobytes() for t in pre.findall(text))
+
+    class Model:
+        def tokenize(self, text):
+            return [
+                SimpleNamespace(id=known.setdefault(t, len(known)))
+                for t in pre.findall(text.replace("Ġ", " "))
+            ]
+
+    words = Words(Model(), fresh)
+    for _ in range(5000):
+        text = "".join(
+            rng.choice([*ODD, " ", " ", "\r", "'", "\x1c", "\u0301"]) for _ in range(rng.randint(1, 12))
+        )
+        assert words.encode(text) == fresh(text), repr(text)
 
 
 def test_a_tokenizer_that_breaks_the_rule_is_encoded_whole(monkeypatch):
     tok = tokenizer("chatml")
     encoder = Encoder(tok)
     honest = encoder.encode("Hello <|im_end|> there")
-    monkeypatch.setattr(encoder._words, "function", lambda text: np.array([7], dtype=np.int32).tobytes())
+    monkeypatch.setattr(
+        encoder._words.pieces, "function", lambda text: np.array([7], dtype=np.int32).tobytes()
+    )
     assert (
         encoder.encode("Never seen <|im_end|> before").tolist()
         == tok("Never seen <|im_end|> before")["input_ids"]

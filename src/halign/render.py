@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from halign.dialogue import RAW, Dialogue, Message
-from halign.encoding import Encoder, Memo
+from halign.encoding import Encoder
 from halign.errors import DataError, HalignError
 from halign.examples import Example
 from halign.items import Ids, Item, Kind, Path
@@ -37,6 +37,7 @@ from halign.template import (
     TemplateRefused,
 )
 from halign.truncation import Cut, cuts
+from halign.words import Memo
 
 __all__ = ["DEFAULT_GUARDRAIL_TEMPLATE", "RenderReport", "Renderer"]
 
@@ -256,7 +257,7 @@ class Renderer:
     def _around(
         self, messages: Sequence[Message], tools: Sequence[Any], response: Message
     ) -> tuple[str, str]:
-        """(text before a response's body, the body and what follows), by rendering a stand-in for the body."""
+        """(text before a response's body, the body and what follows), by rendering a stand-in for it."""
         stand_in = Message(response.role, SENTINEL, response.extra)
         header, found, tail = self.template.render((*messages, stand_in), tools).partition(SENTINEL)
         whole = self.template.render((*messages, response), tools)

@@ -54,8 +54,9 @@ def cuts(messages: Sequence[Message], window: int, length: Callable[[Message], i
 def exchanges(messages: Sequence[Message]) -> list[int]:
     """Where the turns begin, after any system message, and every later place where a user opens an exchange.
 
-    >>> exchanges([Message(r, "") for r in ("system", "user", "assistant", "user", "user", "assistant",
-    "user")]) [1, 3, 6]
+    >>> roles = ("system", "user", "assistant", "user", "user", "assistant", "user")
+    >>> exchanges([Message(role, "") for role in roles])
+    [1, 3, 6]
     """
     head = next((i for i, m in enumerate(messages) if m.role not in SYSTEM_ROLES), len(messages))
     opens = [
