@@ -425,8 +425,8 @@ def test_what_does_not_fit_is_left_out_and_named():
 # -- encoding
 
 # fmt: off
-ODD = ["<|im_end|>", "<|im_start|>", " ", "  ", "\n", "\t", "\u00e9", "e\u0301", "\u00a0", "\u017f", "\u2019s", "'S",
-       "ab", "B", "9", "123", ".", "!", "\u540d", "\u200d", "\U0001f642"]
+ODD = ["<|im_end|>", "<|im_start|>", " ", "  ", "\n", "\t", "\u00e9", "e\u0301", "\u00a0", "\u017f",
+       "\u2019s", "'S", "ab", "B", "9", "123", ".", "!", "\u540d", "\u200d", "\U0001f642"]
 # fmt: on
 
 
