@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import islice
 
 import pytest
@@ -114,6 +115,18 @@ def test_held_out_kinds_and_wordings_are_only_in_the_test_split():
     assert not held_out & (in_force["train"] | in_force["validation"])
     assert held_out <= in_force["test"]
     assert held_out <= in_force["pretrain"]
+
+
+def _words(lines):
+    return {word for line in lines for word in re.findall(r"[\w'-]+|[$]", line)}
+
+
+def test_held_out_wordings_are_made_of_words_that_other_wordings_use():
+    seen = _words(s for early, _ in SENTENCES.values() for s in early)
+    assert not _words(s for _, late in SENTENCES.values() for s in late) - seen
+    openings = customers.OPENINGS.values()
+    seen = _words(o for lines in openings for o in lines[: -customers.HELD_OUT])
+    assert not _words(o for lines in openings for o in lines[-customers.HELD_OUT :]) - seen
 
 
 def test_held_out_openings_are_only_in_the_test_split():

@@ -13,6 +13,7 @@ True
 """
 
 from halign.worlds.care.assess import Assessment, assess, break_guardrail, good_reply
+from halign.worlds.care.base_model import base_model
 from halign.worlds.care.generator import conversations
 from halign.worlds.care.generator import prompts as test_prompts
 from halign.worlds.care.guardrails import GUARDRAILS, KINDS, Guardrail, Kind
@@ -26,6 +27,7 @@ __all__ = [
     "Guardrail",
     "Kind",
     "assess",
+    "base_model",
     "break_guardrail",
     "conversations",
     "good_reply",

@@ -14,18 +14,15 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import torch
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+from typing import TYPE_CHECKING
 
 from halign.cache import cache_dir
 from halign.errors import HalignError
 from halign.examples import Conversation
-from halign.models import Policy
-from halign.template import DEFAULT_GUARDRAIL_TEMPLATE, Guardrails
-from halign.training import train
 from halign.worlds.care.generator import conversations
-from halign.worlds.care.tokenizer import END, PAD, build
+
+if TYPE_CHECKING:
+    from halign.models import Policy
 
 Progress = Callable[[int, int, str], None]
 """Told (steps done, steps in all, a note)."""
@@ -48,7 +45,7 @@ class Size:
     vocabulary: int
     conversations: int
     batch_items: int = 56
-    max_tokens: int = 4096
+    max_tokens: int = 1600
     learning_rate: float = 5e-3
     embedding_learning_rate: float = 3e-3
     schedule: str = "linear"
@@ -58,7 +55,7 @@ class Size:
 
 
 SIZES: dict[str, Size] = {
-    "tiny": Size(width=64, layers=2, heads=2, inner=128, vocabulary=768, conversations=150),
+    "tiny": Size(width=64, layers=2, heads=2, inner=128, vocabulary=768, conversations=300, batch_items=16),
     "demo": Size(width=256, layers=4, heads=4, inner=704, vocabulary=1536, conversations=7000),
 }
 
@@ -101,6 +98,10 @@ def recipe_hash(settings: Size) -> str:
 
 def pretrain(settings: Size, work: Path, progress: Progress | None = None) -> Path:
     """Train a base model from nothing in the folder ``work``; the folder of the result."""
+    from halign.training import (
+        train,
+    )  # torch takes seconds to import; who only reads conversations need not wait
+
     examples = corpus(settings)
     policy = untrained(settings, examples)
     run = train(
@@ -137,10 +138,18 @@ def corpus(settings: Size) -> list[Conversation]:
 
 def untrained(settings: Size, examples: list[Conversation]) -> Policy:
     """A model that has read nothing, with a tokenizer learnt from the examples."""
+    import torch
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+    from halign.models import Policy
+    from halign.template import DEFAULT_GUARDRAIL_TEMPLATE, Guardrails
+    from halign.worlds.care.tokenizer import END, PAD, build
+
     rendered = Guardrails(DEFAULT_GUARDRAIL_TEMPLATE)
     texts = (m.content for example in examples[:3000] for m in rendered.apply(example.dialogue))
     tokenizer = build(texts, vocabulary=settings.vocabulary)
-    end, pad = tokenizer.convert_tokens_to_ids([END, PAD])
+    vocabulary = tokenizer.get_vocab()
+    end, pad = vocabulary[END], vocabulary[PAD]
     torch.manual_seed(settings.seed)
     model = LlamaForCausalLM(
         LlamaConfig(

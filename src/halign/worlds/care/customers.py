@@ -44,7 +44,7 @@ OPENINGS: dict[str, Lines] = {
         "How do I get my money back for the {product}?",
         "The {product} is not for me. I want my money back.",
         "I do not want the {product}. Can I get my money back?",
-        "Please give me a refund for the {product}.",
+        "Please refund me for the {product}.",
     ),
     "exchange": (
         "Can I swap my {product} for the {wish}?",
@@ -68,7 +68,7 @@ OPENINGS: dict[str, Lines] = {
         "The {product} has come in two pieces.",
         "I opened the box and the {product} was broken.",
         "My {product} came today and there is a scratch on it.",
-        "When I opened the box, the {product} was in two pieces.",
+        "I opened the box and there is a scratch on the {product}.",
     ),
     "warranty": (
         "How long is the warranty on my {product}?",
@@ -79,7 +79,7 @@ OPENINGS: dict[str, Lines] = {
         "I have a question about the warranty on my {product}.",
         "I need to know how long the warranty on the {product} runs.",
         "Is there a warranty on the {product} I bought?",
-        "Could you tell me if my {product} is under warranty?",
+        "Could you tell me how long my {product} is under warranty?",
         "I would like to know about the warranty on my {product}.",
     ),
     "change_address": (
@@ -140,7 +140,7 @@ OPENINGS: dict[str, Lines] = {
         "Do you still sell the {item}?",
         "I am thinking about the {item}. Do you have it in stock?",
         "I would like the {item}. Can I still get it?",
-        "Could you tell me if the {item} is in stock?",
+        "I am looking for the {item}. Is it in stock?",
     ),
     "price": (
         "How much is the {item}?",
@@ -164,7 +164,7 @@ OPENINGS: dict[str, Lines] = {
         "How fast can I have the {item}?",
         "What kinds of delivery do you have for the {item}?",
         "I want the {item}. How fast is delivery?",
-        "Could you tell me how long delivery of the {item} takes?",
+        "Could you tell me how fast delivery of the {item} is?",
     ),
     "allergy_question": (
         "I have an allergy. Is the {item} safe for me?",
@@ -175,7 +175,7 @@ OPENINGS: dict[str, Lines] = {
         "Could the {item} be bad for my skin? I have an allergy.",
         "My daughter has an allergy. Can she use the {item}?",
         "Do I have to worry about the {item} with my allergy?",
-        "My son has an allergy. Can he use the {item}?",
+        "Is the {item} safe with my allergy?",
         "Is the {item} bad for people with an allergy to {note}?",
     ),
 }

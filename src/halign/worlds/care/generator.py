@@ -275,8 +275,8 @@ def conversations(
         split: "pretrain" has every kind of guardrail; "train" and "validation" lack the held-out kinds;
             "test" has all kinds, and wordings, openings and combinations of words that no other split has.
         quality: "clean" agents keep every guardrail, and each turn where one applies carries an alternative
-            that breaks exactly one, named by ``violates``; "mixed" agents keep each with probability ``KEEP``,
-            and their turns carry no alternatives.
+            that breaks exactly one, named by ``violates``; "mixed" agents keep each with probability
+            ``KEEP``, and their turns carry no alternatives.
         intents: fewest and most things a customer asks for.
     """
     for i in range(n):

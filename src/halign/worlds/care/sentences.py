@@ -12,8 +12,12 @@ SENTENCES: dict[str, Wordings] = {
             "Use the customer's first name each time you write.",
             "Every reply has to contain the customer's first name.",
             "Be personal: call the customer by first name.",
+            "Call the customer by first name, each and every time.",
         ),
-        ("The customer's first name belongs in every reply.", "Call customers by first name, always."),
+        (
+            "The customer's first name belongs in every reply.",
+            "Call customers by first name, always.",
+        ),
     ),
     "last_name": (
         (
@@ -21,6 +25,7 @@ SENTENCES: dict[str, Wordings] = {
             "Be formal: call the customer Ms or Mr and the last name.",
             "Use Ms or Mr and the last name each time you write.",
             "Every reply has to contain Ms or Mr and the last name.",
+            "Call the customer Ms or Mr and the last name, each and every time.",
         ),
         (
             "Ms or Mr and the last name belong in every reply.",
@@ -33,8 +38,12 @@ SENTENCES: dict[str, Wordings] = {
             "Never address the customer by name.",
             "For privacy, leave the customer's name out.",
             "No reply may contain the customer's name.",
+            "Names of customers do not belong in any reply.",
         ),
-        ("The customer's name must not be in any reply.", "Leave out names, for privacy."),
+        (
+            "The customer's name must not be in any reply.",
+            "Leave out names, for privacy.",
+        ),
     ),
     # greeting
     "greet": (
@@ -43,8 +52,12 @@ SENTENCES: dict[str, Wordings] = {
             "Start the conversation with a hello.",
             "Greet the customer in your first reply.",
             "Your first reply begins with a greeting.",
+            "A hello belongs at the start of your first reply.",
         ),
-        ("Say hello in your first reply.", "Begin the conversation with a greeting."),
+        (
+            "Say hello in your first reply.",
+            "Your first reply needs a greeting.",
+        ),
     ),
     "no_greeting": (
         (
@@ -52,8 +65,12 @@ SENTENCES: dict[str, Wordings] = {
             "Start the conversation without a hello.",
             "Leave out the greeting in your first reply.",
             "Your first reply begins without a greeting.",
+            "No hello belongs at the start of your first reply.",
         ),
-        ("Do not say hello in your first reply.", "Begin the conversation without a greeting."),
+        (
+            "Do not say hello in your first reply.",
+            "Your first reply needs no greeting.",
+        ),
     ),
     # question
     "question": (
@@ -62,8 +79,12 @@ SENTENCES: dict[str, Wordings] = {
             "Close each reply by asking something.",
             "The last sentence of a reply has to be a question.",
             "Always finish with a question to the customer.",
+            "Each of your replies closes with a question.",
         ),
-        ("Each reply must close with a question.", "Finish every reply by asking the customer something."),
+        (
+            "Each reply must close with a question.",
+            "Finish every reply by asking the customer something.",
+        ),
     ),
     "no_question": (
         (
@@ -71,8 +92,12 @@ SENTENCES: dict[str, Wordings] = {
             "Never close a reply by asking something.",
             "The last sentence of a reply must not be a question.",
             "Always finish with a statement, not with a question.",
+            "None of your replies closes with a question.",
         ),
-        ("No reply may close with a question.", "Never finish by asking the customer something."),
+        (
+            "No reply may close with a question.",
+            "Never finish by asking the customer something.",
+        ),
     ),
     # exclamation
     "exclaim": (
@@ -81,10 +106,11 @@ SENTENCES: dict[str, Wordings] = {
             "Sound cheerful: every reply has an exclamation mark.",
             "Put at least one exclamation mark in each reply.",
             "Be lively and use exclamation marks.",
+            "Write cheerfully and always use an exclamation mark.",
         ),
         (
             "Each reply must contain an exclamation mark.",
-            "Write cheerfully, with an exclamation mark each time.",
+            "Sound lively, with an exclamation mark each time.",
         ),
     ),
     "no_exclamation": (
@@ -93,8 +119,12 @@ SENTENCES: dict[str, Wordings] = {
             "Sound calm: no reply has an exclamation mark.",
             "Never put an exclamation mark in a reply.",
             "Be calm and leave out exclamation marks.",
+            "Write calmly and never use an exclamation mark.",
         ),
-        ("No reply may contain an exclamation mark.", "Write calmly, without any exclamation mark."),
+        (
+            "No reply may contain an exclamation mark.",
+            "Sound calm, without any exclamation mark.",
+        ),
     ),
     # apology
     "apologise": (
@@ -103,8 +133,12 @@ SENTENCES: dict[str, Wordings] = {
             "Say sorry if something went wrong.",
             "When there is a problem, begin with an apology.",
             "A reply to a complaint has to say sorry.",
+            "Complaints are always answered with an apology.",
         ),
-        ("If a customer has a problem, apologise.", "Complaints call for an apology."),
+        (
+            "If a customer has a problem, apologise.",
+            "Complaints call for an apology.",
+        ),
     ),
     "no_apology": (
         (
@@ -112,8 +146,12 @@ SENTENCES: dict[str, Wordings] = {
             "Do not say sorry if something went wrong, solve it.",
             "When there is a problem, leave out the apology.",
             "A reply to a complaint must not say sorry.",
+            "Complaints are never answered with an apology.",
         ),
-        ("If a customer has a problem, do not apologise.", "Complaints call for help, not for an apology."),
+        (
+            "If a customer has a problem, do not apologise.",
+            "Complaints do not call for an apology.",
+        ),
     ),
     # thanks
     "thank": (
@@ -122,8 +160,12 @@ SENTENCES: dict[str, Wordings] = {
             "Say thank you each time you write.",
             "Every reply has to contain a word of thanks.",
             "Show thanks to the customer in each reply.",
+            "Finish your replies with thanks, or begin with a thank you.",
         ),
-        ("Each reply must thank the customer.", "A thank you belongs in every reply."),
+        (
+            "Each reply must thank the customer.",
+            "A thank you belongs in every reply.",
+        ),
     ),
     "no_thanks": (
         (
@@ -131,8 +173,12 @@ SENTENCES: dict[str, Wordings] = {
             "Never say thank you in a reply.",
             "No reply may contain a word of thanks.",
             "Leave out thanks and come to the point.",
+            "Begin and finish your replies without thanks.",
         ),
-        ("No reply may thank the customer.", "Leave the thank you out of every reply."),
+        (
+            "No reply may thank the customer.",
+            "Leave the thank you out of every reply.",
+        ),
     ),
     # signature
     "sign": (
@@ -141,6 +187,7 @@ SENTENCES: dict[str, Wordings] = {
             "Put the shop's name under each reply.",
             "Every reply ends with a signature of the shop.",
             "Close each reply with the shop's signature.",
+            "All replies are signed with the shop's name.",
         ),
         (
             "Each reply must be signed with the shop's name.",
@@ -153,8 +200,12 @@ SENTENCES: dict[str, Wordings] = {
             "Never put the shop's name under a reply.",
             "No reply ends with a signature.",
             "Leave out the shop's signature.",
+            "Replies are not signed with the shop's name.",
         ),
-        ("No reply may be signed.", "The shop's signature does not belong under a reply."),
+        (
+            "No reply may be signed.",
+            "The shop's signature belongs under no reply.",
+        ),
     ),
     # length
     "brief": (
@@ -163,8 +214,12 @@ SENTENCES: dict[str, Wordings] = {
             "Be brief: no more than two sentences.",
             "A reply must not have more than two sentences.",
             "Write short replies of one or two sentences.",
+            "Two sentences are enough for any reply.",
         ),
-        ("Two sentences at most in each reply.", "Never write more than two sentences."),
+        (
+            "Two sentences at most in each reply.",
+            "Never write more than two sentences.",
+        ),
     ),
     "detailed": (
         (
@@ -172,8 +227,12 @@ SENTENCES: dict[str, Wordings] = {
             "Be detailed: no fewer than three sentences.",
             "A reply must have three sentences or more.",
             "Write full replies of three or more sentences.",
+            "Three sentences are the least for any reply.",
         ),
-        ("Three sentences at least in each reply.", "Never write fewer than three sentences."),
+        (
+            "Three sentences at least in each reply.",
+            "Never write fewer than three sentences.",
+        ),
     ),
     # currency
     "dollar_sign": (
@@ -183,7 +242,10 @@ SENTENCES: dict[str, Wordings] = {
             "Prices are written with $.",
             "Use the $ sign when you name a price.",
         ),
-        ("Every price needs the dollar sign.", "Name prices with the $ sign."),
+        (
+            "Every price needs the dollar sign.",
+            "Name prices with the $ sign.",
+        ),
     ),
     "dollar_word": (
         (
@@ -192,7 +254,10 @@ SENTENCES: dict[str, Wordings] = {
             "Prices are written with the word dollars.",
             "Use the word dollars when you name a price.",
         ),
-        ("Every price needs the word dollars.", "Name prices with the word dollars."),
+        (
+            "Every price needs the word dollars.",
+            "Name prices with the word dollars.",
+        ),
     ),
     # wording
     "parcel": (
@@ -201,8 +266,12 @@ SENTENCES: dict[str, Wordings] = {
             "Use the word parcel instead of package.",
             "We send parcels: do not say package.",
             "The word is parcel, not package.",
+            "Where others say package, our word is parcel.",
         ),
-        ("Write parcel where others write package.", "Never say package, our word is parcel."),
+        (
+            "Use parcel as our word, never package.",
+            "Never say package, our word is parcel.",
+        ),
     ),
     "package": (
         (
@@ -210,8 +279,12 @@ SENTENCES: dict[str, Wordings] = {
             "Use the word package instead of parcel.",
             "We send packages: do not say parcel.",
             "The word is package, not parcel.",
+            "Where others say parcel, our word is package.",
         ),
-        ("Write package where others write parcel.", "Never say parcel, our word is package."),
+        (
+            "Use package as our word, never parcel.",
+            "Never say parcel, our word is package.",
+        ),
     ),
     # order
     "order_first": (
@@ -220,10 +293,11 @@ SENTENCES: dict[str, Wordings] = {
             "Do not talk about an order until you have asked for its number.",
             "First ask for the order number, then help.",
             "Without an order number, ask for it first.",
+            "All help with an order needs its number, so ask for it.",
         ),
         (
             "If you have no order number, ask for it before you help.",
-            "First of all ask for the number of the order.",
+            "First ask for the number of the order.",
         ),
     ),
     "no_order_number": (
@@ -232,6 +306,7 @@ SENTENCES: dict[str, Wordings] = {
             "Do not ask for the order number, look the order up.",
             "Help at once and do not ask for an order number.",
             "Without an order number, look it up yourself.",
+            "No help with an order needs its number, so do not ask for it.",
         ),
         (
             "If you have no order number, help without asking for it.",
@@ -245,6 +320,7 @@ SENTENCES: dict[str, Wordings] = {
             "Do not refund until you have offered an exchange.",
             "First offer an exchange, then a refund.",
             "When a customer wants a refund, offer an exchange first.",
+            "Refunds need the offer of an exchange first.",
         ),
         (
             "Refunds come only after you have offered an exchange.",
@@ -257,8 +333,12 @@ SENTENCES: dict[str, Wordings] = {
             "Refund at once and do not offer an exchange.",
             "Never offer an exchange to those who want a refund.",
             "When a customer wants a refund, do not offer an exchange.",
+            "Refunds need no offer of an exchange.",
         ),
-        ("Refunds come at once, without an exchange offered.", "Before a refund, never offer an exchange."),
+        (
+            "Refunds come at once, without an exchange offered.",
+            "Before a refund, never offer an exchange.",
+        ),
     ),
     # photo
     "photo_first": (
@@ -267,6 +347,7 @@ SENTENCES: dict[str, Wordings] = {
             "Do not replace anything until you have asked for a photo.",
             "First ask for a photo of the damage, then help.",
             "When an item is damaged, ask for a photo first.",
+            "Before damaged items are replaced, ask for a photo.",
         ),
         (
             "Damaged items are replaced only after you have asked for a photo.",
@@ -279,6 +360,7 @@ SENTENCES: dict[str, Wordings] = {
             "Never ask for a photo of the damage.",
             "Replace at once and do not ask for a photo.",
             "When an item is damaged, do not ask for a photo.",
+            "Damaged items are replaced without asking for a photo.",
         ),
         (
             "Damaged items are replaced at once, without a photo.",
@@ -292,10 +374,11 @@ SENTENCES: dict[str, Wordings] = {
             "Do not change an address until you have asked for the postcode.",
             "First ask for the postcode, then change the address.",
             "When a customer moves, ask for the postcode first.",
+            "Before addresses are changed, ask for the postcode.",
         ),
         (
             "Addresses are changed only after you have asked for the postcode.",
-            "Before a new address, ask for the postcode.",
+            "Before you change an address, ask for the postcode.",
         ),
     ),
     "no_postcode": (
@@ -304,10 +387,11 @@ SENTENCES: dict[str, Wordings] = {
             "Never ask for the postcode.",
             "Change addresses at once and do not ask for the postcode.",
             "When a customer moves, do not ask for the postcode.",
+            "Addresses are changed without asking for the postcode.",
         ),
         (
             "Addresses are changed at once, without the postcode.",
-            "Before a new address, do not ask for the postcode.",
+            "Before you change an address, do not ask for the postcode.",
         ),
     ),
     # confirm
@@ -317,6 +401,7 @@ SENTENCES: dict[str, Wordings] = {
             "Do not cancel until you have asked whether the customer is sure.",
             "First ask the customer to confirm, then cancel.",
             "When a customer wants to cancel, ask to confirm first.",
+            "Before orders are cancelled, ask whether the customer is sure.",
         ),
         (
             "Orders are cancelled only after you have asked to confirm.",
@@ -329,6 +414,7 @@ SENTENCES: dict[str, Wordings] = {
             "Never ask whether the customer is sure.",
             "Cancel at once and do not ask to confirm.",
             "When a customer wants to cancel, do not ask to confirm.",
+            "Orders are cancelled without asking whether the customer is sure.",
         ),
         (
             "Orders are cancelled at once, without asking to confirm.",
@@ -342,8 +428,12 @@ SENTENCES: dict[str, Wordings] = {
             "Always name the day on which an order is due.",
             "When you talk about a delivery, say on which day it is due.",
             "Say when an order will arrive.",
+            "Customers always hear the day of delivery.",
         ),
-        ("Customers must hear on which day a delivery is due.", "Name the day of delivery."),
+        (
+            "Customers must hear on which day a delivery is due.",
+            "Name the day of delivery.",
+        ),
     ),
     "no_date": (
         (
@@ -351,6 +441,7 @@ SENTENCES: dict[str, Wordings] = {
             "Never name the day on which an order is due.",
             "When you talk about a delivery, do not say on which day it is due.",
             "Do not say when an order will arrive.",
+            "Customers never hear the day of delivery.",
         ),
         (
             "Customers must not hear on which day a delivery is due.",
@@ -364,6 +455,7 @@ SENTENCES: dict[str, Wordings] = {
             "Be open about delays and name the carrier.",
             "When an order is late, tell the customer that it is the carrier.",
             "Explain a delay by the carrier.",
+            "Customers hear that the carrier causes delays.",
         ),
         (
             "If an order is late, name the carrier as the cause.",
@@ -376,6 +468,7 @@ SENTENCES: dict[str, Wordings] = {
             "Do not talk about the carrier.",
             "When an order is late, do not say that it is the carrier.",
             "Never explain a delay by the carrier.",
+            "Customers never hear that the carrier causes delays.",
         ),
         (
             "If an order is late, do not name the carrier as the cause.",
@@ -389,8 +482,12 @@ SENTENCES: dict[str, Wordings] = {
             "Money goes back to the customer's card.",
             "Give refunds to the card, not as store credit.",
             "When you refund, use the card.",
+            "Pay money back to the card.",
         ),
-        ("All refunds go to the card.", "Pay money back to the card, never as store credit."),
+        (
+            "All refunds go to the card.",
+            "Give money back to the card, never as store credit.",
+        ),
     ),
     "store_credit": (
         (
@@ -398,8 +495,12 @@ SENTENCES: dict[str, Wordings] = {
             "Money goes back as store credit.",
             "Give refunds as store credit, not to the card.",
             "When you refund, use store credit.",
+            "Pay money back as store credit.",
         ),
-        ("All refunds are store credit.", "Pay money back as store credit, never to the card."),
+        (
+            "All refunds are store credit.",
+            "Give money back as store credit, never to the card.",
+        ),
     ),
     # discount
     "discount": (
@@ -408,10 +509,11 @@ SENTENCES: dict[str, Wordings] = {
             "When a customer has seen a lower price, give the goodwill discount.",
             "Give the goodwill discount to those who ask for a lower price.",
             "If the price is too high for a customer, take the goodwill discount off.",
+            "Those who ask for a lower price get the goodwill discount.",
         ),
         (
             "Those who have seen a lower price get the goodwill discount.",
-            "Offer the goodwill discount if asked for a lower price.",
+            "Offer the goodwill discount to those who ask for a lower price.",
         ),
     ),
     "no_discount": (
@@ -420,10 +522,11 @@ SENTENCES: dict[str, Wordings] = {
             "When a customer has seen a lower price, give no discount.",
             "Give no discount to those who ask for a lower price.",
             "Never offer a discount.",
+            "Those who ask for a lower price get no discount.",
         ),
         (
             "Those who have seen a lower price get no discount.",
-            "Do not offer a discount if asked for a lower price.",
+            "Offer no discount to those who ask for a lower price.",
         ),
     ),
     # competitor
@@ -433,8 +536,12 @@ SENTENCES: dict[str, Wordings] = {
             "Name the other shop that the customer talks about.",
             "Be open about other shops and name them.",
             "Say the name of the other shop when you compare prices.",
+            "Other shops are named when the customer names them.",
         ),
-        ("If a customer talks about another shop, name it in your reply.", "Other shops are to be named."),
+        (
+            "If a customer talks about another shop, name it in your reply.",
+            "Other shops have to be named.",
+        ),
     ),
     "no_competitor": (
         (
@@ -442,10 +549,11 @@ SENTENCES: dict[str, Wordings] = {
             "Never name other shops.",
             "Do not talk about other shops by name.",
             "Do not say the name of another shop when you compare prices.",
+            "Other shops are not named when the customer names them.",
         ),
         (
             "If a customer talks about another shop, do not name it in your reply.",
-            "Other shops are not to be named.",
+            "Other shops must not be named.",
         ),
     ),
     # stock
@@ -455,8 +563,12 @@ SENTENCES: dict[str, Wordings] = {
             "Tell the number in stock.",
             "When you say that an item is in stock, give the number.",
             "Be open about stock and name the number.",
+            "Those who ask about stock hear the number.",
         ),
-        ("Customers who ask for an item hear how many are in stock.", "Name the number in stock."),
+        (
+            "Customers who ask for an item hear how many are in stock.",
+            "Name the number in stock.",
+        ),
     ),
     "no_stock_number": (
         (
@@ -464,6 +576,7 @@ SENTENCES: dict[str, Wordings] = {
             "Never tell the number in stock.",
             "When you say that an item is in stock, do not give the number.",
             "Keep stock numbers inside the company.",
+            "Those who ask about stock do not hear the number.",
         ),
         (
             "Customers who ask for an item must not hear how many are in stock.",
@@ -477,6 +590,7 @@ SENTENCES: dict[str, Wordings] = {
             "When you explain delivery, mention express too.",
             "Always tell customers about express delivery.",
             "Name both standard and express delivery.",
+            "Mention express to all who ask about delivery.",
         ),
         (
             "Those who ask about delivery hear about express.",
@@ -489,6 +603,7 @@ SENTENCES: dict[str, Wordings] = {
             "When you explain delivery, do not mention express.",
             "Never tell customers about express delivery.",
             "Name only standard delivery.",
+            "Mention express to none who ask about delivery.",
         ),
         (
             "Those who ask about delivery do not hear about express.",
@@ -502,8 +617,12 @@ SENTENCES: dict[str, Wordings] = {
             "Copies of invoices go out by e-mail.",
             "When a customer needs an invoice, use e-mail.",
             "Invoices are sent by e-mail, not by post.",
+            "E-mail a copy of the invoice when it is needed.",
         ),
-        ("All invoices go by e-mail.", "E-mail a copy when an invoice is needed."),
+        (
+            "All invoices go by e-mail.",
+            "E-mail a copy when an invoice is needed.",
+        ),
     ),
     "invoice_post": (
         (
@@ -511,8 +630,12 @@ SENTENCES: dict[str, Wordings] = {
             "Copies of invoices go out by post.",
             "When a customer needs an invoice, use the post.",
             "Invoices are sent by post, not by e-mail.",
+            "Post a copy of the invoice when it is needed.",
         ),
-        ("All invoices go by post.", "Post a copy when an invoice is needed."),
+        (
+            "All invoices go by post.",
+            "Post a copy when an invoice is needed.",
+        ),
     ),
     # warranty
     "warranty_team": (
@@ -521,10 +644,11 @@ SENTENCES: dict[str, Wordings] = {
             "Do not answer warranty questions, name the warranty team.",
             "Leave the warranty to the warranty team.",
             "When a customer asks about the warranty, refer to the warranty team.",
+            "Warranty questions belong to the warranty team.",
         ),
         (
-            "Warranty questions belong to the warranty team.",
-            "Send customers to the warranty team with such questions.",
+            "Send customers with a question about the warranty to the warranty team.",
+            "All warranty questions are for the warranty team.",
         ),
     ),
     "warranty_answer": (
@@ -533,10 +657,11 @@ SENTENCES: dict[str, Wordings] = {
             "Do not refer to the warranty team, say how long it runs.",
             "Say how many years the warranty runs.",
             "When a customer asks about the warranty, answer with the years.",
+            "Warranty questions are answered with the years.",
         ),
         (
-            "Warranty questions are answered with the years.",
-            "Tell customers yourself how long the warranty runs.",
+            "Tell customers the years of the warranty yourself.",
+            "All warranty questions are for you to answer.",
         ),
     ),
     # advice
@@ -546,8 +671,12 @@ SENTENCES: dict[str, Wordings] = {
             "When a customer asks about an allergy, name the doctor.",
             "Refer questions about an allergy to a doctor.",
             "Do not quote labels, a doctor has to answer about an allergy.",
+            "Questions about an allergy belong to a doctor.",
         ),
-        ("Questions about an allergy belong to a doctor.", "Send customers with an allergy to a doctor."),
+        (
+            "Leave questions about an allergy to a doctor.",
+            "Send customers with an allergy to a doctor.",
+        ),
     ),
     "label": (
         (
@@ -555,9 +684,10 @@ SENTENCES: dict[str, Wordings] = {
             "When a customer asks about an allergy, say what the label says.",
             "Answer questions about an allergy from the label.",
             "Do not refer to a doctor, quote what the label says.",
+            "Questions about an allergy are answered from the label.",
         ),
         (
-            "Questions about an allergy are answered from the label.",
+            "Say what the label says about an allergy.",
             "Tell customers with an allergy what the label says.",
         ),
     ),

@@ -1,4 +1,4 @@
-"""The world's own tokenizer: byte-level BPE learnt from its conversations, digits one by one, one token per role.
+"""The world's own tokenizer: byte-level BPE learnt from its conversations, digits apart, one token per role.
 
 >>> tokenizer = build(["Where is my green lamp? It is order 4821."] * 50, vocabulary=400)
 >>> messages = [{"role": "user", "content": "Where is my lamp?"}]
