@@ -1,0 +1,146 @@
+"""Everything, with the floors it has to reach: `python -m benchmarks.all` (about an hour on two cores).
+
+Writes ``benchmarks/results/*.json`` and prints one table. Exit status 1 if a floor is missed. What was
+measured before under the same name is measured again, unless ``--keep`` is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import duel, preparation
+from benchmarks.duel import Dtype, Match, Peer
+from benchmarks.workloads import Workload
+
+RESULTS = Path(__file__).parent / "results"
+SPEED: dict[tuple[Workload, Peer, Dtype], float] = {
+    ("conversations", "trl", "fp32"): 20,
+    ("conversations", "trl", "bf16"): 35,
+    ("conversations", "separate", "fp32"): 5,
+    ("conversations", "separate", "bf16"): 5,
+    ("pairs", "trl", "fp32"): 4,
+    ("pairs", "trl", "bf16"): 9,
+    ("pairs", "separate", "fp32"): 1.3,
+    ("pairs", "separate", "bf16"): 1.3,
+}
+"""Least ratio of pairs per second to the peer's."""
+MEMORY: dict[tuple[Workload, Peer], float] = {("conversations", "trl"): 1 / 3}
+"""Largest share of the peer's peak memory."""
+PREPARATION = 5.0
+"""Least ratio of pairs prepared per second to TRL's."""
+
+console = Console(highlight=False)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the table: figures of one benchmark and whether they reach the floors (None: no floor)."""
+
+    cells: tuple[str, ...]
+    speed: bool | None
+    memory: bool | None = None
+
+    @property
+    def passed(self) -> bool:
+        """True unless a floor was missed."""
+        return self.speed is not False and self.memory is not False
+
+
+def preference_line(r: dict[str, Any]) -> Line:
+    """The table's row of a result of ``duel.play``."""
+    floor = SPEED.get((r["workload"], r["peer"], r["dtype"]))
+    ceiling = MEMORY.get((r["workload"], r["peer"]))
+    speed = None if floor is None else r["ratio"] >= floor
+    memory = None if ceiling is None else r["memory_ratio"] <= ceiling
+    cells = (
+        f"{r['workload']} {r['dtype']}",
+        r["peer"],
+        f"{r['distinct_tokens']:,} / {r['flat_tokens']:,}",
+        f"{r['ours_per_s']:.1f}",
+        f"{r['peer_per_s']:.1f}",
+        _marked(f"{r['ratio']:.1f}x", speed),
+        "" if floor is None else f"{floor:g}x",
+        f"{r['ours_peak_mb']:.0f} / {r['peer_peak_mb']:.0f}",
+        _marked(f"{r['memory_ratio']:.2f}", memory),
+        "" if ceiling is None else f"{ceiling:.2f}",
+    )
+    return Line(cells, speed, memory)
+
+
+def preparation_line(r: dict[str, Any]) -> Line:
+    """The table's row of a result of ``preparation.measure``."""
+    speed = r["ratio"] >= PREPARATION
+    figures = (
+        f"{r['ours_per_s']:,.0f}",
+        f"{r['peer_per_s']:,.0f}",
+        _marked(f"{r['ratio']:.1f}x", speed),
+        f"{PREPARATION:g}x",
+    )
+    return Line((f"preparation {r['workload']}", r["peer"], "", *figures, "", "", ""), speed)
+
+
+def _marked(text: str, passed: bool | None) -> str:
+    if passed is None:
+        return text
+    return f"[green]{text} ✓[/]" if passed else f"[red]{text} ✗[/]"
+
+
+def table(lines: list[Line]) -> Table:
+    """All rows."""
+    made = Table(title="halign against its peers (pairs/s; peak MB above model and data)")
+    for name in ("what", "peer", "tokens distinct / flat"):
+        made.add_column(name)
+    for name in ("ours/s", "peer/s", "ratio", "floor", "peak MB ours / peer", "share", "at most"):
+        made.add_column(name, justify="right")
+    for line in lines:
+        made.add_row(*line.cells)
+    return made
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.all", description=__doc__)
+    parser.add_argument(
+        "--workload", choices=get_args(Workload), nargs="+", default=["conversations", "pairs"]
+    )
+    parser.add_argument("--peer", choices=get_args(Peer), nargs="+", default=list(get_args(Peer)))
+    parser.add_argument("--dtype", choices=get_args(Dtype), nargs="+", default=list(get_args(Dtype)))
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--items", type=int, default=0, help="pairs timed per repeat")
+    parser.add_argument("--keep", action="store_true", help="keep results that are there already")
+    given = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
+    lines: list[Line] = []
+    for workload in given.workload:
+        file = RESULTS / f"preparation-{workload}.json"
+        if not (given.keep and file.exists()):
+            _write(file, preparation.measure(workload, given.items or 1600, given.repeats))
+        lines.append(preparation_line(json.loads(file.read_text())))
+        for peer in given.peer:
+            for dtype in given.dtype:
+                file = RESULTS / f"{workload}-{peer}-{dtype}.json"
+                if not (given.keep and file.exists()):
+                    console.print(f"{workload} against {peer}, {dtype}")
+                    match = Match(workload, peer, dtype, given.threads, given.repeats, given.items)
+                    _write(file, duel.play(match, lambda text: console.print(f"  {text}")))
+                lines.append(preference_line(json.loads(file.read_text())))
+    console.print(table(lines))
+    if not all(line.passed for line in lines):
+        sys.exit(1)
+
+
+def _write(file: Path, result: dict[str, Any]) -> None:
+    file.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""What is trained on: preference pairs as rows that halign and TRL read alike, and the model made for them.
+
+    conversations   dialogues of about ten agent turns with a chosen and a rejected reply at each
+    pairs           single pairs (HH harmless)
+    rankings        four responses to one prompt, as all their pairs
+
+Everything is deterministic. Without the data folder (``$HALIGN_DATA``, else ``../shared/data`` beside the
+repository) the care world stands in.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import random
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from halign.cache import cache_dir
+
+Workload = Literal["conversations", "pairs", "rankings"]
+WORKLOADS: tuple[Workload, ...] = get_args(Workload)
+Row = dict[str, Any]
+
+TURNS = range(8, 13)
+"""Agent turns of a dialogue of the workload ``conversations``."""
+VOCABULARY = 8192
+# a turn ends with its stop token: TRL's responses (all that the template adds) and ours (cut there) are equal
+TEMPLATE = (
+    r"{% for m in messages %}{{ '' if loop.first else '\n' }}"
+    r"{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' }}{% endfor %}"
+    r"{% if add_generation_prompt %}{{ '\n<|im_start|>assistant\n' }}{% endif %}"
+)
+MADE = 1
+"""Counts changes of how the model is made, so that the cache holds no stale one."""
+
+
+def rows(workload: Workload, count: int, guardrails: bool = False) -> list[Row]:
+    """Pairs (``conversation``, ``prompt``, ``chosen``, ``rejected``); those of one conversation stand close.
+
+    Args:
+        guardrails: put a conversation's rules into a system message (``conversations`` only).
+
+    Raises:
+        SystemExit: if the workload has fewer pairs than asked for.
+    """
+    made = {"conversations": lambda: _conversations(guardrails), "pairs": _pairs, "rankings": _rankings}[
+        workload
+    ]()
+    found = [row for _, row in zip(range(count), made, strict=False)]
+    if len(found) < count:
+        raise SystemExit(f"{workload}: {len(found)} pairs, {count} wanted; give a smaller --items")
+    return found
+
+
+def source(workload: Workload) -> str:
+    """Where the rows come from, in a word or two."""
+    file = _data(_FILES[workload])
+    return f"{file.parent.name}/{file.name}" if file else "care world"
+
+
+_FILES = {
+    "conversations": "care/star_train.jsonl.gz",
+    "pairs": "preferences/hh_harmless_train.jsonl.gz",
+    "rankings": "preferences/qa_feedback_rankings_train.jsonl.gz",
+}
+
+
+def _data(name: str) -> Path | None:
+    root = os.environ.get("HALIGN_DATA") or Path(__file__).parents[1].parent / "shared" / "data"
+    file = Path(root) / name
+    return file if file.exists() else None
+
+
+def _read(file: Path) -> Iterator[Row]:
+    with gzip.open(file, "rt") as lines:
+        yield from map(json.loads, lines)
+
+
+def _message(role: str, content: str) -> Row:
+    return {"role": role, "content": content.strip()}
+
+
+def _row(conversation: str, prompt: list[Row], chosen: str, rejected: str) -> Row:
+    return {
+        "conversation": conversation,
+        "prompt": prompt,
+        "chosen": [_message("assistant", chosen)],
+        "rejected": [_message("assistant", rejected)],
+    }
+
+
+def _dialogues() -> Iterator[tuple[str, list[Row], list[str]]]:
+    """(name, messages, rules) of dialogues of about ten agent turns."""
+    file = _data(_FILES["conversations"])
+    if file:
+        for found in _read(file):
+            messages = [_message(m["role"], m["content"]) for m in found["messages"]]
+            if messages[0]["role"] == "user" and _agent_turns(messages) in TURNS:
+                yield found["id"], messages, found["policy"]
+        return
+    from halign.worlds import care
+
+    for made in care.conversations(1200, split="train", seed=0):
+        messages = [_message(m.role, m.content) for m in made.dialogue.messages]
+        if _agent_turns(messages) in TURNS:
+            yield made.conversation, messages, list(made.dialogue.guardrails)
+
+
+def _agent_turns(messages: Iterable[Row]) -> int:
+    return sum(m["role"] == "assistant" for m in messages)
+
+
+def _conversations(guardrails: bool) -> Iterator[Row]:
+    """Each agent turn chosen, the reply of another conversation nearest in length rejected."""
+    dialogues = list(_dialogues())
+    random.Random(0).shuffle(dialogues)
+    replies = sorted(
+        (len(m["content"]), m["content"], name)
+        for name, messages, _ in dialogues
+        for m in messages
+        if m["role"] == "assistant"
+    )
+    place = {(content, name): i for i, (_, content, name) in enumerate(replies)}
+    for name, messages, rules in dialogues:
+        system = [_message("system", "Rules:\n" + "\n".join(f"- {r}" for r in rules))] if guardrails else []
+        for turn, message in enumerate(messages):
+            if message["role"] == "assistant":
+                other = _other_reply(replies, place[message["content"], name], name)
+                yield _row(name, system + messages[:turn], message["content"], other)
+
+
+def _other_reply(replies: list[tuple[int, str, str]], place: int, name: str) -> str:
+    said = replies[place][1]
+    for step in range(1, len(replies)):
+        for i in (place + step, place - step):
+            if 0 <= i < len(replies) and replies[i][2] != name and replies[i][1] != said:
+                return replies[i][1]
+    raise SystemExit("conversations: no other reply to reject")
+
+
+def _pairs() -> Iterator[Row]:
+    file = _data(_FILES["pairs"])
+    if file is None:
+        by_name = {row["conversation"]: row for row in _conversations(False)}
+        yield from by_name.values()  # the last turn of each conversation
+        return
+    for found in _read(file):
+        chosen, rejected = found["chosen"][0]["content"], found["rejected"][0]["content"]
+        if chosen.strip() and rejected.strip() and chosen.strip() != rejected.strip():
+            prompt = [_message(m["role"], m["content"]) for m in found["prompt"]]
+            yield _row(found["id"], prompt, chosen, rejected)
+
+
+def _rankings() -> Iterator[Row]:
+    file = _data(_FILES["rankings"])
+    if file is None:
+        raise SystemExit("rankings: needs preferences/qa_feedback_rankings_train.jsonl.gz ($HALIGN_DATA)")
+    for found in _read(file):
+        prompt = [_message(m["role"], m["content"]) for m in found["prompt"]]
+        best_first = sorted(found["responses"], key=lambda r: -r["score"])
+        for i, better in enumerate(best_first):
+            for worse in best_first[i + 1 :]:
+                if better["score"] > worse["score"]:
+                    yield _row(found["id"], prompt, better["content"], worse["content"])
+
+
+def write(found: list[Row]) -> Path:
+    """The rows as a JSONL file in the cache."""
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found)
+    file = cache_dir("benchmarks") / f"rows-{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"
+    if not file.exists():
+        partial = file.with_suffix(f".{os.getpid()}")
+        partial.write_text(text)
+        partial.replace(file)
+    return file
+
+
+def model(workload: Workload) -> Path:
+    """A folder with a Llama of 7 million parameters and a tokenizer trained on the workload; made once."""
+    recipe = f"{MADE} {TEMPLATE} {workload} {source(workload)}"
+    folder = cache_dir("benchmarks") / f"model-{workload}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    if not (folder / "tokenizer.json").exists():
+        partial = folder.with_name(f"{folder.name}.{os.getpid()}")
+        _make_model(workload, partial)
+        try:
+            partial.rename(folder)
+        except OSError:  # another process was faster
+            shutil.rmtree(partial)
+    return folder
+
+
+def _make_model(workload: Workload, folder: Path) -> None:
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    made = {"conversations": lambda: _conversations(True), "pairs": _pairs, "rankings": _rankings}[workload]()
+    texts = {m["content"] for row in made for part in ("prompt", "chosen") for m in row[part]}
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    special = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        sorted(texts),
+        trainers.BpeTrainer(
+            vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+        ),
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|im_end|>")
+    tokenizer.chat_template = TEMPLATE
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=256,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        intermediate_size=768,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
