@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from halign.config import TrainSettings
@@ -16,14 +18,15 @@ def add_lora(model: nn.Module, settings: TrainSettings) -> nn.Module:
     """
     from peft import LoraConfig, get_peft_model
 
+    alpha: Any = settings.lora_alpha or 2 * settings.lora_rank
     config = LoraConfig(
         r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha or 2 * settings.lora_rank,  # type: ignore[arg-type]
+        lora_alpha=alpha,
         lora_dropout=settings.lora_dropout or 0.0,
         target_modules=list(settings.lora_targets) if settings.lora_targets else "all-linear",
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(model, config)  # type: ignore[arg-type]
+        return get_peft_model(model, config)
     except ValueError as error:
         raise HalignError(f"lora_targets: {error}") from error

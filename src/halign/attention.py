@@ -96,7 +96,11 @@ def model_masks(
     masks: dict[Reach, Tensor] = {}
     for reach in scheme.layers.values():
         if reach not in masks:
-            masks[reach] = _trie_mask(batch, reach, dtype) if batch.segments else _dense_mask(batch, reach, additive, dtype)
+            masks[reach] = (
+                _trie_mask(batch, reach, dtype)
+                if batch.segments
+                else _dense_mask(batch, reach, additive, dtype)
+            )
     if scheme.shape == "by_type":
         return {name: masks[reach] for name, reach in scheme.layers.items()}
     return next(iter(masks.values()))
@@ -120,4 +124,6 @@ def _dense_mask(batch: TreeBatch, reach: Reach, additive: bool, dtype: torch.dty
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(
+        ~mask, torch.finfo(dtype).min
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,7 +40,13 @@ class Scored:
 
 def bind(kind: Kind, scored: Scored) -> Items:
     """The pack as one kind of items. Pairs may also be bound as ``tokens``: the chosen responses' (an SFT term)."""
-    return {"pairs": _pairs, "lists": _lists, "singles": _singles, "tokens": _tokens}[kind](scored)
+    makers: dict[Kind, Callable[[Scored], Items]] = {
+        "pairs": _pairs,
+        "lists": _lists,
+        "singles": _singles,
+        "tokens": _tokens,
+    }
+    return makers[kind](scored)
 
 
 def _first_responses(scored: Scored) -> list[int]:
@@ -105,7 +111,9 @@ def _lists(scored: Scored) -> Lists:
     counts = [len(scored.items[i].paths) for i in scored.pack.items]
     width = max(counts)
     device = scored.scores.logps.device
-    index = torch.tensor([[f + min(k, n - 1) for k in range(width)] for f, n in zip(first, counts, strict=True)])
+    index = torch.tensor(
+        [[f + min(k, n - 1) for k in range(width)] for f, n in zip(first, counts, strict=True)]
+    )
     mask = torch.tensor([[k < n for k in range(width)] for n in counts], device=device)
     index = index.to(device)
     ref = scored.ref_logps
@@ -147,7 +155,8 @@ def _tokens(scored: Scored) -> Tokens:
 
 def with_statistics(items: Items, statistics: Mapping[str, Tensor]) -> Items:
     """The items with the step's statistics set."""
-    return replace(items, **{k: v.to(_device(items)) for k, v in statistics.items()}) if statistics else items
+    moved: dict[str, Any] = {name: value.to(_device(items)) for name, value in statistics.items()}
+    return replace(items, **moved) if moved else items
 
 
 def _device(items: Items) -> torch.device:

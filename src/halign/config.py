@@ -24,13 +24,19 @@ class TrainSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     learning_rate: float | None = Field(
-        None, gt=0, description="peak learning rate; unset: 2e-5 for sft, 1e-6 for preferences, ten times that with LoRA"
+        None,
+        gt=0,
+        description="peak learning rate; unset: 2e-5 for sft, 1e-6 for preferences, ten times that with LoRA",
     )
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay after the warm-up")
-    warmup: float = Field(0.1, ge=0, description="warm-up: a share of the steps if below 1, else a number of steps")
+    warmup: float = Field(
+        0.1, ge=0, description="warm-up: a share of the steps if below 1, else a number of steps"
+    )
     epochs: float = Field(1.0, gt=0, description="passes over the data")
     max_steps: int | None = Field(None, gt=0, description="stop after this many optimiser steps")
-    batch_items: int = Field(8, gt=0, description="items (pairs, lists, singles, agent turns) in one optimiser step")
+    batch_items: int = Field(
+        8, gt=0, description="items (pairs, lists, singles, agent turns) in one optimiser step"
+    )
     max_tokens: int = Field(4096, gt=0, description="distinct tokens in one forward pass, padding included")
     max_length: int | None = Field(
         None, gt=0, description="tokens of prompt and response; longer prompts lose whole old turns"
@@ -40,23 +46,32 @@ class TrainSettings(BaseModel):
     )
     seed: int = Field(0, ge=0, description="for data order, adapters and dropout")
 
-    optimizer: Literal["adamw", "muon", "sgd"] = Field("adamw", description="muon: matrices by Muon, the rest by AdamW")
-    embedding_learning_rate: float | None = Field(None, gt=0, description="with muon: rate of what AdamW trains")
+    optimizer: Literal["adamw", "muon", "sgd"] = Field(
+        "adamw", description="muon: matrices by Muon, the rest by AdamW"
+    )
+    embedding_learning_rate: float | None = Field(
+        None, gt=0, description="with muon: rate of what AdamW trains"
+    )
     weight_decay: float = Field(0.0, ge=0, description="decoupled, on matrices")
     adam_beta2: float = Field(0.999, gt=0, lt=1, description="decay of AdamW's second moment")
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null: no clipping")
     dropout: bool = Field(False, description="leave the model's dropout on (token objectives only)")
 
     dtype: Literal["fp32", "bf16"] = Field(
-        "fp32", description="precision of the computation; weights and log-probabilities stay as loaded and fp32"
+        "fp32",
+        description="precision of the computation; weights and log-probabilities stay as loaded and fp32",
     )
-    gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory")
+    gradient_checkpointing: bool = Field(
+        False, description="recompute activations in the backward pass: less memory"
+    )
     separate: bool = Field(False, description="encode every path apart: the plain way, for comparison")
 
     lora_rank: int = Field(0, ge=0, description="rank of LoRA adapters; 0 trains all weights")
     lora_alpha: float | None = Field(None, gt=0, description="LoRA scale; unset: twice the rank")
     lora_dropout: float | None = Field(None, ge=0, lt=1, description="dropout on the adapters' input")
-    lora_targets: tuple[str, ...] | None = Field(None, description="modules with adapters; unset: every linear layer")
+    lora_targets: tuple[str, ...] | None = Field(
+        None, description="modules with adapters; unset: every linear layer"
+    )
 
     reference: Literal["auto", "cached", "frozen", "adapter"] = Field(
         "auto",
@@ -69,11 +84,19 @@ class TrainSettings(BaseModel):
     )
     threshold: float | None = Field(None, description="score from which a response counts as good")
 
-    balance: bool = Field(False, description="kto: weigh the classes by their counts, so that neither drowns the other")
+    balance: bool = Field(
+        False, description="kto: weigh the classes by their counts, so that neither drowns the other"
+    )
 
-    eval_share: float = Field(0.0, ge=0, lt=1, description="share of the conversations held out for evaluation")
-    eval_every: int | None = Field(None, gt=0, description="steps between evaluations; unset: before and after")
-    save_every: int | None = Field(None, gt=0, description="steps between checkpoints; unset: only when interrupted")
+    eval_share: float = Field(
+        0.0, ge=0, lt=1, description="share of the conversations held out for evaluation"
+    )
+    eval_every: int | None = Field(
+        None, gt=0, description="steps between evaluations; unset: before and after"
+    )
+    save_every: int | None = Field(
+        None, gt=0, description="steps between checkpoints; unset: only when interrupted"
+    )
     keep_checkpoints: int = Field(2, gt=0, description="older ones are deleted")
     stop_below: float | None = Field(
         None, gt=0, description="stop when chosen responses have lost this many nats against the reference"
@@ -82,7 +105,9 @@ class TrainSettings(BaseModel):
         None, gt=0, description="stop when the mean log-ratio to the reference leaves +- this many nats"
     )
     tensorboard: bool = Field(True, description="write TensorBoard event files")
-    response_body: bool = Field(False, description="for templates whose prompt is no prefix of the whole rendering")
+    response_body: bool = Field(
+        False, description="for templates whose prompt is no prefix of the whole rendering"
+    )
     template_args: dict[str, Any] = Field(default_factory=dict, description="passed to the chat template")
     accept: tuple[str, ...] = Field((), description="preflight findings to accept, by name")
 
@@ -128,7 +153,9 @@ def parse_objective(text: str | Mapping[str, float]) -> dict[str, float]:
             try:
                 mixture[name.strip()] = float(weight) if star else 1.0
             except ValueError:
-                raise HalignError(f"objective {text!r}: {weight!r} is no weight; write e.g. dpo+0.2*sft") from None
+                raise HalignError(
+                    f"objective {text!r}: {weight!r} is no weight; write e.g. dpo+0.2*sft"
+                ) from None
     for name in mixture:
         find(name)
     return mixture
@@ -233,7 +260,11 @@ def _known_setting(objective: Objective, name: str) -> str:
 
 
 def _unknown(key: str, objectives: Mapping[str, Objective]) -> str:
-    everything = [*TrainSettings.model_fields, *(s for o in objectives.values() for s in o.settings), *objectives]
+    everything = [
+        *TrainSettings.model_fields,
+        *(s for o in objectives.values() for s in o.settings),
+        *objectives,
+    ]
     near = difflib.get_close_matches(key, everything, 1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else "see halign train --help"
     return f"unknown setting {key!r}; {hint}"
@@ -279,4 +310,6 @@ def _reject_ineffective(train: TrainSettings, given: set[str], objectives: Seque
         if name in given and not effective and getattr(train, name) not in (False, None):
             raise HalignError(f"{name} would have no effect: {why}")
     if train.reference == "adapter" and not train.lora_rank:
-        raise HalignError("reference=adapter needs lora_rank: without adapters there is nothing to switch off")
+        raise HalignError(
+            "reference=adapter needs lora_rank: without adapters there is nothing to switch off"
+        )

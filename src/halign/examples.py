@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from halign.dialogue import Dialogue, Message
 
@@ -116,5 +115,3 @@ def prompts(examples: list[Example]) -> Iterator[tuple[str, Dialogue]]:
                     yield e.conversation, e.dialogue[:i]
         else:
             yield e.conversation, e.prompt
-
-

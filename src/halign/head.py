@@ -93,8 +93,12 @@ class _LinearLogps(torch.autograd.Function):
         compute_weight = weight.to(dtype)
         need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
         d_hidden = torch.empty_like(hidden) if need_hidden else None
-        d_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if need_weight else None
-        d_bias = torch.zeros(weight.shape[0], dtype=torch.float32, device=weight.device) if need_bias else None
+        d_weight = (
+            torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if need_weight else None
+        )
+        d_bias = (
+            torch.zeros(weight.shape[0], dtype=torch.float32, device=weight.device) if need_bias else None
+        )
         per_position = grad.new_zeros(len(hidden)).index_add_(0, read, grad)
         for rows, wanted in _chunks(len(hidden), read, chunk_rows(len(weight), hidden.device)):
             inputs = hidden[rows].to(dtype)
@@ -145,9 +149,7 @@ def _chunks(positions: int, read: Tensor, size: int) -> list[tuple[slice, slice]
     starts = range(0, positions, size)
     edges = torch.tensor([*starts, positions], device=read.device)
     cuts = torch.searchsorted(read, edges).tolist()
-    return [
-        (slice(s, min(s + size, positions)), slice(cuts[i], cuts[i + 1])) for i, s in enumerate(starts)
-    ]
+    return [(slice(s, min(s + size, positions)), slice(cuts[i], cuts[i + 1])) for i, s in enumerate(starts)]
 
 
 def _module_logps(
@@ -161,7 +163,9 @@ def _module_logps(
     size = max(64, chunk_rows(32_768, hidden.device))
     for rows, wanted in _chunks(len(hidden), read, size):
         args = (hidden[rows], read[wanted] - rows.start, targets[wanted])
-        parts.append(checkpoint(chunk, *args, use_reentrant=False) if torch.is_grad_enabled() else chunk(*args))
+        parts.append(
+            checkpoint(chunk, *args, use_reentrant=False) if torch.is_grad_enabled() else chunk(*args)
+        )
     return torch.cat(parts) if parts else hidden.new_zeros(0, dtype=torch.float32)
 
 

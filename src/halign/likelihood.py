@@ -55,7 +55,12 @@ def logps(
 
 @torch.no_grad()
 def path_logps(
-    policy: Policy, paths: Sequence[Path], *, separate: bool = False, max_tokens: int = 4096, dtype: str = "fp32"
+    policy: Policy,
+    paths: Sequence[Path],
+    *,
+    separate: bool = False,
+    max_tokens: int = 4096,
+    dtype: str = "fp32",
 ) -> list[Tensor]:
     """Token log-probabilities of every path's response, float32 [n] each, on the CPU, in the order given."""
     model, capability = policy.model, policy.capability
@@ -69,7 +74,9 @@ def path_logps(
     found: dict[Slot, Tensor] = {}
     try:
         for pack in plan.pack(range(len(items))):
-            batch = tree_batch(plan.paths(pack), pad_id=policy.tokenizer.pad_token_id or 0, flat=flat).to(policy.device)
+            batch = tree_batch(plan.paths(pack), pad_id=policy.tokenizer.pad_token_id or 0, flat=flat).to(
+                policy.device
+            )
             with _precision(policy.device, dtype):
                 scores: Scores = scorer(batch)
             parts = torch.split(scores.token_logps.cpu(), scores.lengths.tolist())
@@ -81,7 +88,11 @@ def path_logps(
 
 def make_renderer(policy: Policy) -> Renderer:
     """The renderer that goes with a policy: the settings its run recorded, or the defaults."""
-    known = {k: v for k, v in policy.rendering.items() if k in ("guardrail_template", "system_role", "response_body")}
+    known = {
+        k: v
+        for k, v in policy.rendering.items()
+        if k in ("guardrail_template", "system_role", "response_body")
+    }
     return Renderer(policy.tokenizer, stop_ids=policy.stop_ids or None, **known)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from halign import measures
@@ -77,14 +78,17 @@ class Losses:
                 found[objective.name] = objective.statistics(concatenate(everything))
         return found
 
-    def share(self, scored: Scored, statistics: Statistics, norms: Mapping[str, float]) -> tuple[Tensor, measures.Sums]:
+    def share(
+        self, scored: Scored, statistics: Statistics, norms: Mapping[str, float]
+    ) -> tuple[Tensor, measures.Sums]:
         """This pack's share of the step's loss, and what to log of it. Shares add up over packs and ranks."""
         total: Tensor = scored.scores.logps.sum() * 0.0
         sums: measures.Sums = {}
         for objective, weight in self.objectives:
             items = with_statistics(bind(objective.kind, scored), statistics.get(objective.name, {}))
             losses = objective(items, **self.settings[objective.name])
-            share = (losses * items.weight).sum() / norms[objective.name]
+            weights = items.weight if items.weight is not None else torch.ones_like(losses)
+            share = (losses * weights).sum() / norms[objective.name]
             total = total + weight * share
             if len(self.objectives) > 1:
                 sums[f"loss_{objective.name}"] = (float(share.detach()), 0.0)

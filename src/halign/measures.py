@@ -49,7 +49,10 @@ def _singles(singles: Singles) -> dict[str, Tensor]:
     values = {"logps": singles.logps}
     if singles.ref_logps is not None and singles.desirable is not None:
         ratio = singles.logps - singles.ref_logps
-        values |= {"desirable_logratio": ratio[singles.desirable], "undesirable_logratio": ratio[~singles.desirable]}
+        values |= {
+            "desirable_logratio": ratio[singles.desirable],
+            "undesirable_logratio": ratio[~singles.desirable],
+        }
     if singles.kl is not None:
         values["z0"] = singles.kl.reshape(1)
     return values

@@ -109,7 +109,7 @@ def load(
         raise HalignError(f"no model could be loaded from {name!r}: {str(error).splitlines()[0]}") from error
     _fill_pad(tokenizer)
     if device is not None:
-        model.to(device)
+        nn.Module.to(model, device)
     return Policy(model, tokenizer, name)
 
 
@@ -117,8 +117,10 @@ def _load_adapter(path: Path, dtype: str, device: Any, trust_remote_code: bool) 
     from peft import PeftConfig, PeftModel
 
     config = PeftConfig.from_pretrained(str(path))
-    base = load(config.base_model_name_or_path or "", dtype=dtype, device=device, trust_remote_code=trust_remote_code)
-    model = PeftModel.from_pretrained(base.model, str(path), is_trainable=True)  # type: ignore[arg-type]
+    base = load(
+        config.base_model_name_or_path or "", dtype=dtype, device=device, trust_remote_code=trust_remote_code
+    )
+    model = PeftModel.from_pretrained(base.model, str(path), is_trainable=True)
     return Policy(model, base.tokenizer, str(path))
 
 
@@ -162,7 +164,16 @@ def environment() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": sys.version.split()[0], "platform": platform.platform()}
-    for package in ("halign", "torch", "transformers", "accelerate", "peft", "tokenizers", "datasets", "numpy"):
+    for package in (
+        "halign",
+        "torch",
+        "transformers",
+        "accelerate",
+        "peft",
+        "tokenizers",
+        "datasets",
+        "numpy",
+    ):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -37,14 +37,18 @@ def build(
         return [torch.optim.SGD([p for _, p in trainable], lr=learning_rate, weight_decay=weight_decay)]
     if name == "adamw":
         groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
-        return [torch.optim.AdamW([g for g in groups if g["params"]], learning_rate, betas, epsilon, fused=fused)]
+        return [
+            torch.optim.AdamW([g for g in groups if g["params"]], learning_rate, betas, epsilon, fused=fused)
+        ]
     if name == "muon":
         hidden = [p for n, p in trainable if p.dim() == 2 and not _is_embedding(n)]
         ids = {id(p) for p in hidden}
         others = [p for _, p in trainable if id(p) not in ids]
         return [
             torch.optim.Muon(hidden, lr=learning_rate, weight_decay=weight_decay),
-            torch.optim.AdamW(others, embedding_learning_rate or learning_rate, betas, epsilon, 0.0, fused=fused),
+            torch.optim.AdamW(
+                others, embedding_learning_rate or learning_rate, betas, epsilon, 0.0, fused=fused
+            ),
         ]
     raise ValueError(f"no optimizer {name!r}")
 

@@ -114,7 +114,9 @@ class Plan:
 
     def path(self, slot: Slot) -> Path:
         """The token path behind a slot."""
-        return self._mismatched[slot.item] if slot.path == MISMATCH else self.items[slot.item].paths[slot.path]
+        return (
+            self._mismatched[slot.item] if slot.path == MISMATCH else self.items[slot.item].paths[slot.path]
+        )
 
     def paths(self, pack: Pack) -> list[list[Path]]:
         """The paths of a pack, row by row, as ``halign.trie.tree_batch`` takes them."""
@@ -122,15 +124,23 @@ class Plan:
 
     def step(self, index: int) -> Step:
         """The step with this number (0 <= index < steps)."""
-        epoch, within = divmod(index, self.steps_per_epoch)
-        order = self._epoch_order(epoch)
-        chosen = tuple(order[within * self.batch_items : (within + 1) * self.batch_items])
+        chosen = self._chosen(index)
         return Step(
             index,
             chosen,
             self._spread(self.pack(chosen)),
             self._spread(self.pack(chosen, mismatched=True)) if self._mismatched else ((),) * self.ranks,
         )
+
+    def used_items(self) -> list[int]:
+        """Items that some step of the run takes, in order (fewer than all where ``max_steps`` cuts the first epoch short)."""
+        if self.steps >= self.steps_per_epoch:
+            return list(range(len(self.items)))
+        return sorted({i for index in range(self.steps) for i in self._chosen(index)})
+
+    def _chosen(self, index: int) -> tuple[int, ...]:
+        epoch, within = divmod(index, self.steps_per_epoch)
+        return tuple(self._epoch_order(epoch)[within * self.batch_items : (within + 1) * self.batch_items])
 
     def pack(self, chosen: Sequence[int], *, mismatched: bool = False) -> list[Pack]:
         """Packs for these items: tries of what belongs together, rows of similar length side by side."""
@@ -163,7 +173,9 @@ class Plan:
 
     def _fill_separate(self, chosen: Sequence[int], mismatched: bool) -> list[Pack]:
         """Packs of single-path rows, sorted by the longest path of an item, padded; items stay whole."""
-        units = sorted((self._unit(i, mismatched) for i in chosen), key=lambda u: max(len(self.path(s)) for s in u))
+        units = sorted(
+            (self._unit(i, mismatched) for i in chosen), key=lambda u: max(len(self.path(s)) for s in u)
+        )
         packs: list[Pack] = []
         rows: list[tuple[Slot, ...]] = []
         for unit in units:
@@ -235,10 +247,12 @@ def count_distinct(paths: Sequence[np.ndarray]) -> int:
 def _fill(rows: list[tuple[int, tuple[Slot, ...]]], max_tokens: int, flat: bool) -> list[Pack]:
     """Rows into packs within the budget. Padded rows of similar width stand side by side, and a pack holds rows times width;
     flat ones add up, and are spread evenly over as few packs as will do."""
-    budget = max_tokens
+    budget: float = max_tokens
     if flat:
         total = sum(width for width, _ in rows)
-        budget = min(max_tokens, total / max(1, -(-total // max_tokens)) + max((w for w, _ in rows), default=0) / 2)
+        budget = min(
+            max_tokens, total / max(1, -(-total // max_tokens)) + max((w for w, _ in rows), default=0) / 2
+        )
     packs: list[Pack] = []
     current: list[tuple[Slot, ...]] = []
     used = 0

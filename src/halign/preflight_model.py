@@ -31,7 +31,9 @@ def preflight(trainer: Trainer) -> None:
         HalignError: at the first finding that is an error and was not accepted, after all have been printed.
     """
     prepared, settings = trainer.prepared, trainer.settings
-    findings = check_items(prepared.train, trainer.policy.tokenizer, prepared.renderer, accept=settings.accept)
+    findings = check_items(
+        prepared.train, trainer.policy.tokenizer, prepared.renderer, accept=settings.accept
+    )
     if prepared.evaluation:
         findings += check_overlap(prepared.train, prepared.evaluation, accept=settings.accept)
     findings += [Finding("dropped", "info", f"{n} {why}") for why, n in prepared.dropped.items()]
@@ -59,13 +61,18 @@ def check_model(trainer: Trainer) -> list[Finding]:
                 f"{batch.distinct_tokens} distinct ones")
     ]  # fmt: skip
     if not torch.equal(once, again) and not trainer.settings.dropout and not trainer.settings.lora_dropout:
-        found.append(Finding("not_repeatable", "error", _difference("two forward passes differ", once, again)))
+        found.append(
+            Finding("not_repeatable", "error", _difference("two forward passes differ", once, again))
+        )
+    trainer.scorer.eval()
+    once = trainer.scorer(batch).token_logps  # what dropout is asked for must not hide what else differs
     if not trainer.separate:
         apart = _separate(trainer, pack)
         found.append(_compare("trie_differs", "shared and separate passes", once[: len(apart)], apart, dtype))
     if trainer.reference:
         reference = trainer.reference[id(trainer.plan)](trainer.plan, pack, batch)
         found.append(_compare("not_reference", "policy and reference before step 1", once, reference, dtype))
+    trainer.scorer.train()
     return found
 
 
@@ -88,8 +95,12 @@ def _separate(trainer: Trainer, pack: Pack) -> Tensor:
 
 def _compare(name: str, what: str, a: Tensor, b: Tensor, dtype: str) -> Finding:
     difference = (a - b).abs()
-    bad = float(difference.max()) > TOKEN_TOLERANCE[dtype] and float(difference.mean()) > MEAN_TOLERANCE[dtype]
-    return Finding(name, "error" if bad else "info", _difference(f"{what} {'differ' if bad else 'agree'}", a, b))
+    bad = (
+        float(difference.max()) > TOKEN_TOLERANCE[dtype] and float(difference.mean()) > MEAN_TOLERANCE[dtype]
+    )
+    return Finding(
+        name, "error" if bad else "info", _difference(f"{what} {'differ' if bad else 'agree'}", a, b)
+    )
 
 
 def _difference(what: str, a: Tensor, b: Tensor) -> str:

@@ -43,7 +43,9 @@ def item_kind(config: RunConfig) -> Kind:
     kinds = {objective.kind for objective, _ in config.objectives}
     compared = kinds - {"tokens"}
     if len(compared) > 1:
-        raise HalignError(f"objectives {', '.join(config.objective)} need {' and '.join(sorted(compared))} at once")
+        raise HalignError(
+            f"objectives {', '.join(config.objective)} need {' and '.join(sorted(compared))} at once"
+        )
     return compared.pop() if compared else "tokens"
 
 
@@ -82,9 +84,13 @@ def prepare(
         examples, held_out = split_conversations(examples, config.train.eval_share, config.train.seed)
     total = len(examples) + len(held_out)
     train_items = _render(renderer, examples, kind, config, dropped, lambda n: progress(n, total))
-    eval_items = _render(renderer, held_out, kind, config, dropped, lambda n: progress(len(examples) + n, total))
+    eval_items = _render(
+        renderer, held_out, kind, config, dropped, lambda n: progress(len(examples) + n, total)
+    )
     if not train_items:
-        raise HalignError(f"no items to train on: {len(examples)} examples gave none ({_why(renderer, dropped)})")
+        raise HalignError(
+            f"no items to train on: {len(examples)} examples gave none ({_why(renderer, dropped)})"
+        )
     return Prepared(kind, train_items, eval_items, renderer, dropped)
 
 
@@ -97,7 +103,9 @@ def split_conversations(
     if not 0 < count < len(names):
         raise HalignError(f"eval_share={share} of {len(names)} conversations leaves one side empty")
     held = {names[i] for i in np.random.default_rng((seed, 1)).permutation(len(names))[:count]}
-    return [e for e in examples if e.conversation not in held], [e for e in examples if e.conversation in held]
+    return [e for e in examples if e.conversation not in held], [
+        e for e in examples if e.conversation in held
+    ]
 
 
 def _render(

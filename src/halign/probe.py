@@ -97,7 +97,9 @@ def mask_scheme(inner: Any) -> tuple[MaskScheme, str, float]:
             try:
                 worst = _worst_difference(small, scheme)
             except Exception as error:  # whatever a model does with a mask it does not know
-                reason = f"it does not take a 4-D mask: {type(error).__name__}: {str(error).splitlines()[0][:120]}"
+                reason = (
+                    f"it does not take a 4-D mask: {type(error).__name__}: {str(error).splitlines()[0][:120]}"
+                )
                 continue
             if worst <= TOLERANCE:
                 return _on_real_config(scheme, inner.config, small.config), "", worst

@@ -7,7 +7,15 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 class Display:
@@ -34,7 +42,9 @@ class Display:
         self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._progress.stop()
 
     def phase(self, name: str, total: int, done: int = 0) -> None:
@@ -68,9 +78,10 @@ def step_note(row: Mapping[str, Any]) -> str:
     'loss 0.693  accuracy 0.50  1,234 tok/s  sharing 3.2x'
     """
     parts = [f"loss {row['loss']:.4g}" if abs(row["loss"]) >= 1e4 else f"loss {row['loss']:.3f}"]
-    for name in ("accuracy", "margin", "nll"):
-        if name in row and not (name == "nll" and row[name] == row["loss"]):
-            parts.append(f"{name} {row[name]:.2f}")
+    shown = [
+        n for n in ("accuracy", "margin", "nll") if n in row and not (n == "nll" and row[n] == row["loss"])
+    ]
+    parts += [f"{name} {row[name]:.2f}" for name in shown]
     parts.append(f"{row['tokens_per_s']:,.0f} tok/s")
     parts.append(f"sharing {row['sharing']:.1f}x")
     return "  ".join(parts)

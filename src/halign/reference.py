@@ -60,9 +60,10 @@ class CachedReference:
         file = cache_dir("reference") / f"{_key(model, plan, precision)}.safetensors"
         if file.exists():
             return cls(_read(file, plan))
-        packs = plan.pack(range(len(plan.items)))
+        used = plan.used_items()
+        packs = plan.pack(used)
         if plan.mismatched:
-            packs += plan.pack(range(len(plan.items)), mismatched=True)
+            packs += plan.pack(used, mismatched=True)
         found: dict[Slot, np.ndarray] = {}
         for number, pack in enumerate(packs):
             if number % ranks == rank:
@@ -130,12 +131,16 @@ def _key(model: nn.Module, plan: Plan, precision: str) -> str:
     facts = f"{fingerprint(model)}|{items_fingerprint(plan.items)}|{precision}|{plan.separate}"
     if plan.mismatched:
         facts += f"|mismatched {plan.seed}"
+    used = plan.used_items()
+    if len(used) < len(plan.items):
+        facts += f"|items {used}"
     return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
 
 def _slots(plan: Plan) -> list[Slot]:
-    slots = [Slot(i, k) for i, item in enumerate(plan.items) for k in range(len(item.paths))]
-    return slots + ([Slot(i, MISMATCH) for i in range(len(plan.items))] if plan.mismatched else [])
+    used = plan.used_items()
+    slots = [Slot(i, k) for i in used for k in range(len(plan.items[i].paths))]
+    return slots + ([Slot(i, MISMATCH) for i in used] if plan.mismatched else [])
 
 
 def _write(file: Path, plan: Plan, found: dict[Slot, np.ndarray]) -> None:

@@ -1,9 +1,9 @@
 """A run's folder: enough to reproduce it, resume it, and report on it.
 
-    config.yaml        resolved settings          preflight.txt   what was checked before step 1
-    environment.json   versions and machine       metrics.jsonl   one row per step and evaluation
-    checkpoints/       to resume from             model/          the result, a plain Hugging Face folder
-    done               written last
+config.yaml        resolved settings          preflight.txt   what was checked before step 1
+environment.json   versions and machine       metrics.jsonl   one row per step and evaluation
+checkpoints/       to resume from             model/          the result, a plain Hugging Face folder
+done               written last
 """
 
 from __future__ import annotations
@@ -135,7 +135,9 @@ class RunFolder:
 
 def load_state(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and facts saved beside a checkpoint's model."""
-    return load_file(checkpoint / f"{STATE}.safetensors"), json.loads((checkpoint / f"{STATE}.json").read_text())
+    return load_file(checkpoint / f"{STATE}.safetensors"), json.loads(
+        (checkpoint / f"{STATE}.json").read_text()
+    )
 
 
 def load_weights(model: torch.nn.Module, checkpoint: Path) -> None:

@@ -33,7 +33,8 @@ class Scores:
 
 def unwrap(model: nn.Module) -> Any:
     """The Hugging Face model inside a peft wrapper (its adapter layers stay in place)."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner: Any = model
+    return inner.get_base_model() if hasattr(inner, "get_base_model") else inner
 
 
 def use_attention(inner: Any, name: str) -> None:

@@ -358,7 +358,9 @@ class Trainer:
         self.display.phase("evaluating", len(packs))
         sums: measures.Sums = {"loss": (0.0, 0.0)}
         for number, (pack, batch) in enumerate(zip(packs, batches, strict=True)):
-            sums = measures.add(sums, self.losses.share(self._scored(plan, pack, batch), statistics, norms)[1])
+            sums = measures.add(
+                sums, self.losses.share(self._scored(plan, pack, batch), statistics, norms)[1]
+            )
             self.display.advance(number + 1, len(packs))
         self.scorer.train()
         row = {"step": done, "split": "eval", **measures.means(self._reduced(sums)), "items": len(plan.items)}

@@ -16,7 +16,8 @@ Sharing is found on the ids, so it is exact whatever the data; two equal paths c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,8 +125,8 @@ class TreeBatch:
 
     def to(self, device: torch.device | str) -> TreeBatch:
         """The same batch on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return TreeBatch(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in moved.items()})
+        moved: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: v.to(device) for k, v in moved.items() if isinstance(v, Tensor)})
 
     @property
     def responses(self) -> int:
@@ -133,7 +134,9 @@ class TreeBatch:
         return len(self.lengths)
 
 
-def tree_batch(rows: Sequence[Sequence[Path]], *, pad_id: int = 0, multiple: int = 8, flat: bool = False) -> TreeBatch:
+def tree_batch(
+    rows: Sequence[Sequence[Path]], *, pad_id: int = 0, multiple: int = 8, flat: bool = False
+) -> TreeBatch:
     """Lay out tries. Responses are numbered trie after trie, path after path.
 
     Args:
@@ -196,7 +199,9 @@ def _supervised(
     for row, trie, start in zip(rows, tries, starts, strict=True):
         for path, nodes in zip(row, trie.nodes, strict=True):
             if not len(path.prompt):
-                raise ValueError("a path needs at least one prompt token: its first response token has no predecessor")
+                raise ValueError(
+                    "a path needs at least one prompt token: its first response token has no predecessor"
+                )
             own = nodes[len(path.prompt) :]
             if path.loss_mask is not None:
                 own = own[np.asarray(path.loss_mask, dtype=bool)]

@@ -1,7 +1,7 @@
 """Attention over tries laid end to end in one row, for processors without a sparse kernel of their own.
 
-A dense mask over a padded batch spends most of its work on what nobody sees: padding, other tries, the future. Here all tries of a
-pack stand in one row, so nothing is padded, and each trie is walked in blocks of queries that multiply with the keys up to
+A dense mask over a padded batch spends most of its work on what nobody sees: padding, other tries, the future. Here all tries
+of a pack stand in one row, so nothing is padded, and each trie is walked in blocks of queries that multiply with the keys up to
 the block's end only. Matrix products run in the model's precision, the softmax in float32.
 
 It is registered with transformers as an attention implementation. The mask a model is given is a placeholder without memory that
@@ -12,6 +12,7 @@ model passes the placeholder through to its attention is for ``halign.probe`` to
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -59,7 +60,7 @@ def build_blocks(
     for start, length in segments:
         count = max(1, round(length / QUERIES))
         edges = [start + i * length // count for i in range(count + 1)]
-        for first, last in zip(edges, edges[1:], strict=False):
+        for first, last in pairwise(edges):
             query, key = row[first:last, None], row[None, start:last]
             seen = (key <= query) & (query < subtree_end[None, start:last])
             distance = position_ids[first:last, None] - position_ids[None, start:last]
@@ -136,8 +137,8 @@ def trie_attention_forward(
     """The attention interface of transformers: query [B, H, T, D], key and value [B, G, T, D] -> [B, T, H, D].
 
     Raises:
-        NotImplementedError: for what this attention does not do (dropout, soft-capped scores, sinks, a mask that lost its blocks);
-            the probe meets it first and chooses another way.
+        NotImplementedError: for what this attention does not do (dropout, soft-capped scores, sinks, a mask that lost its
+            blocks); the probe meets it first and chooses another way.
     """
     blocks = getattr(attention_mask, "halign_blocks", None)
     if blocks is None:
@@ -154,7 +155,10 @@ def trie_attention_forward(
     kind = query.device.type
     # rotary embeddings leave float32 behind; autocast would cast for SDPA, so here too
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else value.dtype
-    q, k, v = ((x[0] * s if s != 1 else x[0]).to(dtype).contiguous() for x, s in ((query, scale), (key, 1), (value, 1)))
+    q, k, v = (
+        (x[0] * s if s != 1 else x[0]).to(dtype).contiguous()
+        for x, s in ((query, scale), (key, 1), (value, 1))
+    )
     out: Tensor = _TrieAttention.apply(q, k, v, blocks)
     return out[None], None
 

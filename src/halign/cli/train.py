@@ -22,17 +22,28 @@ def show_help(context: typer.Context, asked: bool) -> None:
         return
     console = Console()
     console.print(context.get_help())
-    settings = Table("setting", "type", "default", "meaning", title="Settings, as key=value", title_justify="left")
+    settings = Table(
+        "setting", "type", "default", "meaning", title="Settings, as key=value", title_justify="left"
+    )
     for name, field in TrainSettings.model_fields.items():
-        settings.add_row(name, _type_name(field.annotation), _show(field.get_default(call_default_factory=True)), field.description)
+        settings.add_row(
+            name,
+            _type_name(field.annotation),
+            _show(field.get_default(call_default_factory=True)),
+            field.description,
+        )
     console.print(settings)
-    methods = Table("METHOD", "one item", "settings and defaults", "what it is", title="Objectives", title_justify="left")
+    methods = Table(
+        "METHOD", "one item", "settings and defaults", "what it is", title="Objectives", title_justify="left"
+    )
     for name in names():
         objective = find(name)
         own = ", ".join(f"{k}={_show(default)}" for k, (_, default) in objective.settings.items())
         methods.add_row(name, objective.kind, own, objective.summary)
     console.print(methods)
-    console.print("Mixtures: dpo+0.2*sft. Your own: package.module:function. In a mixture write dpo.beta=0.1.")
+    console.print(
+        "Mixtures: dpo+0.2*sft. Your own: package.module:function. In a mixture write dpo.beta=0.1."
+    )
     raise typer.Exit
 
 
@@ -40,18 +51,32 @@ def train(
     method: Annotated[
         str | None, typer.Argument(metavar="METHOD", help="Objective, or a mixture such as dpo+0.2*sft.")
     ] = None,
-    settings: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, see below.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, see below.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Folder or hub name of a causal language model.")] = None,
-    data: Annotated[str | None, typer.Option(help="JSONL (.gz), JSON, parquet, or a datasets folder.")] = None,
-    output: Annotated[Path | None, typer.Option(help="The run's folder; an unfinished run in it is resumed.")] = None,
-    eval_data: Annotated[str | None, typer.Option(help="Held-out data; or hold out with eval_share=.")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML with these options and settings; the line overrides it.")] = None,
-    guardrails: Annotated[str | None, typer.Option(help="Column with the rules, if not called guardrails.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="JSONL (.gz), JSON, parquet, or a datasets folder.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The run's folder; an unfinished run in it is resumed.")
+    ] = None,
+    eval_data: Annotated[
+        str | None, typer.Option(help="Held-out data; or hold out with eval_share=.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML with these options and settings; the line overrides it.")
+    ] = None,
+    guardrails: Annotated[
+        str | None, typer.Option(help="Column with the rules, if not called guardrails.")
+    ] = None,
     weights: Annotated[str, typer.Option(help="Precision the weights are loaded in: fp32 or bf16.")] = "fp32",
     skip_bad: Annotated[bool, typer.Option(help="Leave bad rows out, and count them.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Start anew even if there is a run in the folder.")] = False,
     quiet: Annotated[bool, typer.Option(help="Show errors only.")] = False,
-    trust_remote_code: Annotated[bool, typer.Option(help="Run Python code that comes with the model.")] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option(help="Run Python code that comes with the model.")
+    ] = False,
     help_: Annotated[
         bool, typer.Option("--help", is_eager=True, callback=show_help, help="Show this and every setting.")
     ] = False,
@@ -69,7 +94,7 @@ def train(
     named = {k: given.pop(k, None) for k in ("model", "data", "output", "eval_data", "guardrails")}
     words = list(settings or [])
     if method and "=" in method:  # METHOD was left to the config
-        method, words = None, [method, *words]
+        words, method = [method, *words], None
     objective = method or given.pop("objective", None)
     if objective is None:
         raise HalignError(f"say METHOD: {', '.join(names())}, or name an objective in --config")
@@ -80,7 +105,9 @@ def train(
     eval_data, guardrails = eval_data or named["eval_data"], guardrails or named["guardrails"]
     missing = [n for n, v in (("--model", model), ("--data", data), ("--output", output)) if v is None]
     if missing or model is None or data is None or output is None:
-        raise HalignError(f"{' and '.join(missing)} missing: say where from and where to, or name them in --config")
+        raise HalignError(
+            f"{' and '.join(missing)} missing: say where from and where to, or name them in --config"
+        )
     merged = _merge(given, parse_overrides(words))
     resolve(objective, merged)  # mistakes in settings come before minutes of loading
     if RunFolder(output).done and not overwrite:
@@ -98,7 +125,11 @@ def train(
         evaluation=evaluation,
         overwrite=overwrite,
         quiet=quiet,
-        record={"data": data, **({"eval_data": eval_data} if eval_data else {}), **({"guardrails": guardrails} if guardrails else {})},
+        record={
+            "data": data,
+            **({"eval_data": eval_data} if eval_data else {}),
+            **({"guardrails": guardrails} if guardrails else {}),
+        },
         **merged,
     )
     if not quiet:
@@ -124,8 +155,18 @@ def _summary(metrics: list[dict[str, Any]], output: Path) -> None:
     """What changed between the first and the last evaluation (or step)."""
     evaluations = [r for r in metrics if r["split"] == "eval"] or metrics
     first, last = evaluations[0], evaluations[-1]
-    table = Table("measure", "before", "after", title=f"{'held-out' if first['split'] == 'eval' else 'training'} items")
-    for name in ("loss", "nll", "accuracy", "margin", "chosen_logratio", "rejected_logratio", "desirable_logratio"):
+    table = Table(
+        "measure", "before", "after", title=f"{'held-out' if first['split'] == 'eval' else 'training'} items"
+    )
+    for name in (
+        "loss",
+        "nll",
+        "accuracy",
+        "margin",
+        "chosen_logratio",
+        "rejected_logratio",
+        "desirable_logratio",
+    ):
         if name in first and name in last:
             table.add_row(name, f"{first[name]:.4f}", f"{last[name]:.4f}")
     console = Console()

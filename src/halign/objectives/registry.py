@@ -69,7 +69,9 @@ def find(name: str) -> Objective:
     if function is None:
         near = difflib.get_close_matches(name, names(), 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise HalignError(f"no objective {name!r}{hint} (known: {', '.join(names())}; or package.module:function)")
+        raise HalignError(
+            f"no objective {name!r}{hint} (known: {', '.join(names())}; or package.module:function)"
+        )
     return _describe(name, function)
 
 
@@ -87,7 +89,9 @@ def _describe(name: str, function: Callable[..., Tensor]) -> Objective:
     parameters = list(inspect.signature(function).parameters.values())
     first = hints.get(parameters[0].name) if parameters else None
     if first not in KINDS:
-        raise HalignError(f"objective {name!r}: annotate the first argument with Pairs, Lists, Singles or Tokens")
+        raise HalignError(
+            f"objective {name!r}: annotate the first argument with Pairs, Lists, Singles or Tokens"
+        )
     settings = {
         p.name: (hints.get(p.name, type(p.default)), p.default)
         for p in parameters[1:]
