@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import toy_stages
@@ -95,6 +99,33 @@ def test_independent_stages_run_side_by_side(tmp_path):
     store = Store(tmp_path)
     run(stages, store, workers=2)
     assert len({(store.folder(s) / "process").read_text() for s in stages}) == 2
+
+
+def test_a_killed_run_leaves_no_workers_and_no_half_results(tmp_path):
+    """SIGTERM ends the run at once, its workers with it; afterwards the same stage can be run."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from halign.recipes.engine import run\nfrom halign.recipes.stages import Stage, Store\n"
+        f"s = Stage('s', '{HERE}:number', settings={{'value': 1, 'seconds': 60}})\n"
+        f"run([s], Store({str(tmp_path)!r}), workers=1)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    lock = next(iter(_wait_for(lambda: list(tmp_path.glob("*.lock")))))
+    worker = int(_wait_for(lock.read_text))
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(timeout=60) != 0
+    _wait_for(lambda: not os.path.exists(f"/proc/{worker}"))
+    stage = Stage("s", f"{HERE}:number", settings={"value": 1, "seconds": 0})
+    assert run([stage], Store(tmp_path), workers=0).made == ["s"]
+
+
+def _wait_for(condition, seconds=60):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    raise AssertionError("waited in vain")
 
 
 def test_two_runs_do_not_work_on_one_stage(tmp_path):

@@ -104,7 +104,8 @@ class RichBoard:
         line.state, line.took = "done", time.monotonic() - line.since
         if self.live is None:
             left = duration(self.remaining())
-            self.console.print(f"    {name}: {duration(line.took)}; about {left} left", markup=False)
+            text = f"    {name}: {duration(line.took)}; about {left} left"
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
         self.tick()
 
     def fail(self, name: str) -> None:

@@ -7,14 +7,16 @@ so stages run in worker processes; a stage that has the machine to itself gets a
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import multiprocessing
 import os
 import queue
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -69,8 +71,10 @@ def run(
     workers = min(workers, max(1, len(todo))) if workers else 0
     board.start(stages, {s.name for s in stages if s not in todo and store.done(s)}, todo, max(1, workers))
     try:
-        if todo:
-            (_in_processes if workers else _in_this_process)(todo, store, board, workers, cores)
+        if todo and workers:
+            _in_processes(todo, store, board, workers, cores)
+        elif todo:
+            _in_this_process(todo, store, board)
     finally:
         board.stop()
     there = [s for s in stages if store.done(s)]
@@ -102,11 +106,11 @@ def _default_workers(cores: int) -> int:
     return 1 if torch.cuda.is_available() else min(cores, 4)
 
 
-def _in_this_process(todo: list[Stage], store: Store, board: Board, workers: int, cores: int) -> None:
+def _in_this_process(todo: list[Stage], store: Store, board: Board) -> None:
     for stage in todo:
         board.begin(stage.name)
         try:
-            _call(stage, store, partial(board.progress, stage.name), cores)
+            _call(stage, store, partial(board.progress, stage.name), threads=0)  # as many as there were
         except HalignError as error:
             board.fail(stage.name)
             raise HalignError(f"{stage.title or stage.name}: {error}") from error
@@ -116,13 +120,19 @@ def _in_this_process(todo: list[Stage], store: Store, board: Board, workers: int
 def _in_processes(todo: list[Stage], store: Store, board: Board, workers: int, cores: int) -> None:
     context = multiprocessing.get_context("spawn")
     threads = max(1, cores // workers)
-    with _environment(OMP_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM="false"):
+    with _environment(
+        OMP_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM="false", TQDM_DISABLE="1"
+    ):  # bars of others would tear the display
         messages = context.Queue()
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_enter, initargs=(messages,))
+        pool = ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_enter, initargs=(messages, os.getpid())
+        )
         try:
-            _schedule(pool, messages, todo, store, board, workers, cores)
+            with _terminable():
+                _schedule(pool, messages, todo, store, board, workers, cores)
         except BaseException as error:
-            _end(pool, patience=20.0 if isinstance(error, KeyboardInterrupt) else 0.0)
+            interrupted = isinstance(error, KeyboardInterrupt)
+            _end(pool, patience=20.0 if interrupted else 0.0, tell=isinstance(error, _Terminated))
             raise
         pool.shutdown()
 
@@ -192,11 +202,39 @@ def _drain(messages: Any, board: Board) -> None:
     board.tick()
 
 
-def _enter(messages: Any) -> None:
+def _enter(messages: Any, parent: int) -> None:
     """First thing in a worker. Ctrl-C reaches it too; only a stage at work may answer it."""
     global _queue
     _queue = messages
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)  # nobody is left to work for
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """While it lasts, SIGTERM ends the run as Ctrl-C does, workers included."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came: unlike Ctrl-C on a terminal, to this process alone."""
 
 
 def _work(stage: Stage, root: Path, threads: int) -> None:
@@ -221,17 +259,20 @@ def _call(stage: Stage, store: Store, report: Report, threads: int) -> None:
         return
     module, _, name = stage.function.partition(":")
     function = getattr(importlib.import_module(module), name)
-    if "torch" in sys.modules:  # only then do threads matter, and importing it takes seconds
+    if threads and "torch" in sys.modules:  # only then do threads matter, and importing it takes seconds
         sys.modules["torch"].set_num_threads(threads)
     with store.work(stage) as folder:
         inputs = {n: store.folder(s) for n, s in stage.inputs.items()}
         function(folder, inputs=inputs, progress=report, threads=threads, **stage.settings)
 
 
-def _end(pool: ProcessPoolExecutor, patience: float) -> None:
-    """Stop the workers: they get ``patience`` seconds to save what they are at."""
+def _end(pool: ProcessPoolExecutor, patience: float, tell: bool) -> None:
+    """Stop the workers: they get ``patience`` seconds to save what they are at, once they know (``tell``)."""
     workers = list((getattr(pool, "_processes", None) or {}).values())
     pool.shutdown(wait=False, cancel_futures=True)
+    for worker in workers:
+        if tell and worker.is_alive():
+            os.kill(worker.pid, signal.SIGINT)
     until = time.monotonic() + patience
     for worker in workers:
         worker.join(max(0.0, until - time.monotonic()))
@@ -239,18 +280,15 @@ def _end(pool: ProcessPoolExecutor, patience: float) -> None:
             worker.terminate()
 
 
-class _environment:
+@contextlib.contextmanager
+def _environment(**values: str) -> Iterator[None]:
     """Environment variables for the children; put back afterwards."""
-
-    def __init__(self, **values: str) -> None:
-        self.values = values
-
-    def __enter__(self) -> None:
-        self.before = {k: os.environ.get(k) for k in self.values}
-        os.environ.update(self.values)
-
-    def __exit__(self, *exc: object) -> None:
-        for k, v in self.before.items():
+    before = {k: os.environ.get(k) for k in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for k, v in before.items():
             if v is None:
                 os.environ.pop(k, None)
             else:

@@ -16,7 +16,7 @@ from halign import __version__
 from halign.evaluate import ALL, Comparison, score
 from halign.reporting import samples, sections
 from halign.reporting.evidence import Evidence, ModelEntry, Training
-from halign.reporting.words import headline
+from halign.reporting.words import headline, plus
 from halign.times import duration
 
 FEW_TURNS = 8
@@ -65,9 +65,7 @@ def render(evidence: Evidence) -> Report:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        pct=pct, signed=signed, duration=lambda s: duration(s) if s is not None else "–"
-    )
+    environment.filters.update(pct=pct, signed=plus, duration=lambda s: duration(s) if s is not None else "–")
     environment.filters["figure"] = lambda x: "–" if x is None else f"{x:.3g}"
     base, shown = evidence.base, _shown(evidence)
     context = {
@@ -116,12 +114,3 @@ def pct(x: float | None) -> str:
     ('61 %', '–')
     """
     return "–" if x is None else f"{100 * x:.0f} %"
-
-
-def signed(x: float) -> str:
-    """A difference in points, with a true minus sign.
-
-    >>> signed(-0.051)
-    '−5'
-    """
-    return f"{100 * x:+.0f}".replace("-", "−").replace("+0", "0").replace("−0", "0")

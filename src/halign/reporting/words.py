@@ -44,7 +44,17 @@ def points(i: Interval) -> str:
     >>> points(Interval(0.1, 0.05, 0.15, 100, 50))
     '+10 points (95 % interval +5 to +15)'
     """
-    return f"{100 * i.value:+.0f} points (95 % interval {100 * i.low:+.0f} to {100 * i.high:+.0f})"
+    return f"{plus(i.value)} points (95 % interval {plus(i.low)} to {plus(i.high)})"
+
+
+def plus(share: float) -> str:
+    """A difference of shares in points, with its sign.
+
+    >>> plus(0.051), plus(-0.12), plus(-0.001)
+    ('+5', '−12', '0')
+    """
+    whole = round(100 * share)
+    return f"{whole:+d}".replace("-", "−") if whole else "0"
 
 
 def headline(evidence: Evidence) -> list[Statement]:
@@ -100,8 +110,8 @@ def _no_gain(trained: list[ModelEntry], best: ModelEntry, base: ModelEntry) -> l
 def _versus(a: ModelEntry, b: ModelEntry) -> Statement:
     """A against B: what it wins, what it loses."""
     gaps = {m: paired(a.pooled, b.pooled, m) for m in measures(a.pooled)}
-    won = [f"{MORE.get(m, m)} ({100 * g.value:+.0f})" for m, g in gaps.items() if m != ALL and g.low > 0]
-    lost = [f"{LESS.get(m, m)} ({100 * g.value:+.0f})" for m, g in gaps.items() if m != ALL and g.high < 0]
+    won = [f"{MORE.get(m, m)} ({plus(g.value)})" for m, g in gaps.items() if m != ALL and g.low > 0]
+    lost = [f"{LESS.get(m, m)} ({plus(g.value)})" for m, g in gaps.items() if m != ALL and g.high < 0]
     whole = gaps[ALL]
     if not won and not lost and not whole.excludes_zero:
         return Statement(f"{a.name} against {b.name}: no difference that these prompts can show.", "open")
@@ -135,6 +145,8 @@ def _costs(best: ModelEntry, base: ModelEntry) -> list[Statement]:
     )
     if paid:
         return [Statement(f"What {best.name} pays for it: it {_list(paid)}.{kl}", "bad")]
+    if paired(best.pooled, base.pooled, ALL).low <= 0:
+        return []  # nothing gained: that nothing was paid is no news
     return [Statement(f"No cost of {best.name} against the {base.name} model was found.{kl}", "good")]
 
 
@@ -143,11 +155,11 @@ def _habit(best: ModelEntry, base: ModelEntry) -> list[Statement]:
     after, before = conditioning(best.pooled), conditioning(base.pooled)
     if after is None or before is None:
         return []
-    kept, habit = (100 * (after[k].value - before[k].value) for k in (0, 1))
+    kept, habit = (after[k].value - before[k].value for k in (0, 1))
     text = (
         f"Is it obedience or habit? Where a guardrail is in force, {best.name} does what it asks for "
-        f"{kept:+.0f} points more often than the {base.name} model; where it is not in force, "
-        f"{habit:+.0f} points."
+        f"{plus(kept)} points more often than the {base.name} model; where it is not in force, "
+        f"{plus(habit)} points."
     )
     return [Statement(text, "good" if kept > 0 and habit < kept / 2 else "open")]
 
