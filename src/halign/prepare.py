@@ -16,6 +16,10 @@ from halign.models import Policy
 from halign.render import Renderer
 
 
+RENDERED_AT_ONCE = 512
+"""Examples rendered between two updates of the progress display."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """What rendering gave.
@@ -122,11 +126,10 @@ def _render(
     for reason, count in converted.dropped.items():
         dropped[reason] = dropped.get(reason, 0) + count
     items: list[Item] = []
-    for number, example in enumerate(converted.examples):
-        items += renderer.items(example, kind)
-        if number % 64 == 0:
-            progress(round(number / len(converted.examples) * len(examples)))
-    progress(len(examples))
+    count = len(converted.examples)
+    for start in range(0, count, RENDERED_AT_ONCE):
+        items += renderer.render(converted.examples[start : start + RENDERED_AT_ONCE], kind)
+        progress(round(min(start + RENDERED_AT_ONCE, count) / count * len(examples)))
     return items
 
 

@@ -125,8 +125,9 @@ class TreeBatch:
 
     def to(self, device: torch.device | str) -> TreeBatch:
         """The same batch on another device."""
-        moved: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: v.to(device) for k, v in moved.items() if isinstance(v, Tensor)})
+        named = ((f.name, getattr(self, f.name)) for f in fields(self))
+        moved: dict[str, Any] = {k: v.to(device) for k, v in named if isinstance(v, Tensor)}
+        return replace(self, **moved)
 
     @property
     def responses(self) -> int:
