@@ -11,10 +11,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from halign import judges
     from halign.errors import DataError, HalignError
+    from halign.evaluate import compare
     from halign.likelihood import logps
     from halign.models import Policy, load
     from halign.readers import read
+    from halign.reporting import report
     from halign.training import Run, train
 
 __version__ = "0.1.0"
@@ -25,16 +28,32 @@ _HOME = {
     "HalignError": "halign.errors",
     "Policy": "halign.models",
     "Run": "halign.training",
+    "compare": "halign.evaluate",
     "load": "halign.models",
     "logps": "halign.likelihood",
     "read": "halign.readers",
+    "report": "halign.reporting",
     "train": "halign.training",
 }
 
-__all__ = ["DataError", "HalignError", "Policy", "Run", "load", "logps", "read", "train"]
+__all__ = [
+    "DataError",
+    "HalignError",
+    "Policy",
+    "Run",
+    "compare",
+    "judges",
+    "load",
+    "logps",
+    "read",
+    "report",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "judges":
+        return importlib.import_module("halign.judges")
     if name not in _HOME:
         raise AttributeError(f"module 'halign' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)
