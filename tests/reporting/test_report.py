@@ -14,6 +14,7 @@ from halign.errors import HalignError
 from halign.evaluate import Interval, Reply, compare_outcomes
 from halign.judges import Grade, Outcome, Verdict
 from halign.reporting import Evidence, ModelEntry, Training, report
+from halign.reporting.samples import choose, example
 from halign.reporting.sections import curves, guardrails
 from halign.reporting.svg import Series, Spot, lines, scatter, ticks
 from halign.reporting.words import headline
@@ -172,9 +173,22 @@ def test_guardrail_rows_and_samples(found):
     n = {m.name: sum(len(r.grade.active) for r in m.pooled) for m in found.models}
     counted = sum(s.active.n for r in rows for name, s in r["bars"] if name == "Mipo" and s.active)
     assert counted == n["Mipo"]
-    html = report(found).html
-    assert re.search(r"<mark>[^<]*9999", html)
-    assert 'class="broken"' in html
+    assert 'class="broken"' in report(found).html
+    base = found.model("base").replies["mixed"]
+    lying = next(i for i, r in enumerate(base) if "9999" in r.text)
+    (shown,) = example(found, "mixed", lying, ["base"]).replies
+    assert "<mark>9999 dollars</mark>" in shown.text
+    assert any("nothing supports “9999 dollars”" in f for f in shown.faults)
+    assert not shown.right
+
+
+def test_samples_come_from_every_class_of_outcome(found):
+    groups = choose(found, "base", "Mipo", ["base", "Mipo"])
+    assert sum(g.count for g in groups) == groups[0].total == 80
+    for g in groups:
+        for e in g.examples:
+            was, now = (r.right for r in e.replies)
+            assert {"mended": (False, True), "spoilt": (True, False)}.get(g.title, (was, was)) == (was, now)
 
 
 def test_charts_have_round_ticks_and_survive_constant_values():
