@@ -1,0 +1,48 @@
+"""``halign sample``, ``chat``, ``compare``: models put to use from the command line."""
+
+from __future__ import annotations
+
+import json
+
+from typer.testing import CliRunner
+
+from halign.cli.main import app
+
+
+def run(*words, **more):
+    result = CliRunner().invoke(app, [str(w) for w in words], **more)
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return result.output
+
+
+def test_sample_writes_replies_to_every_prompt(policy_folder, tmp_path):
+    rows = [
+        {"prompt": [{"role": "user", "content": f"Hello {i}"}], "guardrails": ["Be kind."]} for i in range(3)
+    ]
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    out = tmp_path / "replies.jsonl"
+    options = ("--max-new-tokens", 5, "--n", 2, "--seed", 4, "--limit", 2)
+    said = run("sample", "--model", policy_folder, "--prompts", file, "--output", out, *options)
+    assert "2 prompts answered" in said
+    written = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [w["prompt"][0]["content"] for w in written] == ["Hello 0", "Hello 1"]
+    assert all(len(w["responses"]) == 2 for w in written)
+    assert written[0]["guardrails"] == ["Be kind."]
+
+
+def test_compare_a_model_with_itself_finds_no_advantage(policy_folder, tmp_path):
+    page = tmp_path / "page.html"
+    options = ("--limit", 6, "--max-new-tokens", 4, "--report", page)
+    said = run("compare", policy_folder, policy_folder, *options)
+    for dimension in ("adherence", "naturalness", "hallucination"):
+        assert dimension in said
+    assert "+0.000" in said
+    assert "against" in page.read_text()
+
+
+def test_chat_answers_until_an_empty_line(policy_folder):
+    said = run(
+        "chat", "--model", policy_folder, "--max-new-tokens", 4, "--guardrail", "Be kind.", input="Hello\n\n"
+    )
+    assert said.count("bot:") == 1
