@@ -139,6 +139,20 @@ def test_two_runs_do_not_work_on_one_stage(tmp_path):
     assert run([stage], store, workers=0).made == ["s"]
 
 
+def test_a_long_stage_gets_all_cores_unless_much_can_run_beside_it(tmp_path):
+    store = Store(tmp_path)
+    base = Stage("base", f"{HERE}:number", settings={"value": 1}, cost=100.0)
+    small = Stage("small", f"{HERE}:number", settings={"value": 2}, cost=5.0)
+    arms = [
+        Stage(n, f"{HERE}:total", settings={}, version=n, inputs={"base": base}, cost=40.0)
+        for n in ("a", "b")
+    ]
+    run([small, *arms], store, workers=2)
+    threads = {n: (store.folder(s) / "threads").read_text() for n, s in (("base", base), ("a", arms[0]))}
+    cores = len(os.sched_getaffinity(0))
+    assert threads == {"base": str(cores), "a": str(max(1, cores // 2))}
+
+
 def test_longest_chain_first():
     one, two, both = graph()
     ahead = work_ahead([replace(one, cost=5.0), two, replace(both, cost=2.0)])

@@ -13,12 +13,14 @@ def number(output, *, inputs, progress, threads, value, seconds=0.0):
     time.sleep(seconds)
     (output / "value.json").write_text(json.dumps(value))
     (output / "process").write_text(str(os.getpid()))
+    (output / "threads").write_text(str(threads))
     progress(1, 1, "")
 
 
 def total(output, *, inputs, progress, threads):
     values = [json.loads((f / "value.json").read_text()) for f in inputs.values()]
     (output / "value.json").write_text(json.dumps(sum(values)))
+    (output / "threads").write_text(str(threads))
 
 
 def fails(output, *, inputs, progress, threads, once=""):

@@ -157,9 +157,9 @@ def _schedule(
         ready.sort(key=lambda s: -ahead[s.name])
         free = workers - len(running)
         if not failures:
-            alone = len(ready) == 1 and not running
             for stage in ready[:free]:
-                threads = cores if alone else max(1, cores // workers)
+                beside = sum(s.cost for s in todo if s.name in pending and not _related(s, stage))
+                threads = cores if beside < 0.25 * stage.cost else max(1, cores // workers)
                 running[pool.submit(_work, stage, store.root, threads)] = stage
                 del waiting[stage.name]
                 board.begin(stage.name)
@@ -182,6 +182,15 @@ def _schedule(
         if isinstance(error, BrokenProcessPool):
             raise HalignError(f"{stage.title or stage.name}: its process died (out of memory?)") from error
         raise error
+
+
+def _related(a: Stage, b: Stage) -> bool:
+    """True if one of the two needs the other (or they are the same), so that they never run side by side."""
+    return a.name == b.name or _needs(a, b) or _needs(b, a)
+
+
+def _needs(stage: Stage, other: Stage) -> bool:
+    return any(i.name == other.name or _needs(i, other) for i in stage.inputs.values())
 
 
 def work_ahead(todo: Sequence[Stage]) -> dict[str, float]:
