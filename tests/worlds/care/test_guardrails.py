@@ -12,7 +12,7 @@ import pytest
 from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.worlds import care
-from halign.worlds.care.checks import CHECKS, promised_days, sentence_count, signed, words_in
+from halign.worlds.care.checks import CHECKS, promised_days, sentence_count, signature, words_in
 from halign.worlds.care.facts import Facts, draw_facts
 from halign.worlds.care.guardrails import GUARDRAILS, KINDS
 from halign.worlds.care.state import State
@@ -119,13 +119,16 @@ def test_a_question_is_what_stands_last_before_the_signature():
 
 
 def test_a_signature_carries_the_right_name():
-    assert signed(f"Here it is. Your {FACTS.shop} team", FACTS.shop)
-    assert not signed("Here it is. Your Other Shop team", FACTS.shop)
-    assert not signed(f"Your {FACTS.shop} team sends it.", FACTS.shop)
+    assert signature(f"Here it is. Your {FACTS.shop} team") == FACTS.shop
+    assert signature(f"Your {FACTS.shop} team sends it.") is None
+    assert check("sign", f"Here it is. Your {FACTS.shop} team")
+    assert not check("sign", "Here it is. Your Other Shop team")
+    assert not check("no_signature", "Here it is. Your Other Shop team")
+    assert check("no_signature", f"Your {FACTS.shop} team sends it.")
 
 
 def test_sentences_are_counted_without_the_signature():
-    assert sentence_count(f"Hello! It is here. All right? Your {FACTS.shop} team", FACTS.shop) == 3
+    assert sentence_count(f"Hello! It is here. All right? Your {FACTS.shop} team") == 3
     assert check("brief", "One. Two.")
     assert not check("brief", "One. Two. Three.")
     assert check("detailed", "One. Two. Three.")

@@ -209,7 +209,7 @@ def _supported_numbers(facts: Facts, state: State, said: str) -> set[str]:
 def flaws(text: str, facts: Facts, state: State) -> list[str]:
     """Why a reply does not read like an answer; empty if it does."""
     found = []
-    main = body(text, facts.shop)
+    main = body(text)
     if not main or main[-1] not in ".!?":
         found.append("does not end")
     if not (performs(text, state) or asks_any(text, state)):

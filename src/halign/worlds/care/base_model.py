@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from halign.cache import cache_dir
 from halign.errors import HalignError
 from halign.examples import Conversation
+from halign.progress import Display
 from halign.worlds.care.generator import conversations
 
 if TYPE_CHECKING:
@@ -98,33 +99,50 @@ def recipe_hash(settings: Size) -> str:
 
 def pretrain(settings: Size, work: Path, progress: Progress | None = None) -> Path:
     """Train a base model from nothing in the folder ``work``; the folder of the result."""
-    from halign.training import (
-        train,
-    )  # torch takes seconds to import; who only reads conversations need not wait
+    # torch takes seconds to import; who only reads conversations need not wait
+    from halign.config import resolve
+    from halign.run_folder import RunFolder
+    from halign.training import Trainer
 
     examples = corpus(settings)
     policy = untrained(settings, examples)
-    run = train(
-        policy,
-        examples,
+    config = resolve(
         "sft",
-        output=work / "run",
-        quiet=True,
-        learning_rate=settings.learning_rate,
-        embedding_learning_rate=settings.embedding_learning_rate,
-        optimizer="muon",
-        schedule=settings.schedule,
-        warmup=settings.warmup,
-        roles=("user", "assistant"),
-        dtype=settings.dtype,
-        batch_items=settings.batch_items,
-        max_tokens=settings.max_tokens,
-        seed=settings.seed,
-        tensorboard=False,
+        {
+            "learning_rate": settings.learning_rate,
+            "embedding_learning_rate": settings.embedding_learning_rate,
+            "optimizer": "muon",
+            "schedule": settings.schedule,
+            "warmup": settings.warmup,
+            "roles": ("user", "assistant"),
+            "dtype": settings.dtype,
+            "batch_items": settings.batch_items,
+            "max_tokens": settings.max_tokens,
+            "seed": settings.seed,
+            "tensorboard": False,
+        },
     )
+    folder = RunFolder(work / "run")
+    with _Told(progress) as display:
+        Trainer(policy, examples, None, config, folder, display, {}).run()
     made = work / "model"
-    shutil.copytree(run.path / "model", made)
+    shutil.copytree(folder.model_path, made)
     return made
+
+
+class _Told(Display):
+    """Passes on to a callback what a run would show."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        super().__init__(quiet=True)
+        self.progress, self.name = progress, ""
+
+    def phase(self, name: str, total: int, done: int = 0) -> None:
+        self.name = name
+
+    def advance(self, done: int, total: int, note: str = "") -> None:
+        if self.progress is not None and self.name == "training":
+            self.progress(done, total, note)
 
 
 def corpus(settings: Size) -> list[Conversation]:

@@ -6,7 +6,7 @@ only by doing without asking.
 
 >>> words_in("Is the backpack in?", "pack"), words_in("A pack, please.", "pack")
 (False, True)
->>> sentence_count("Hello! Your lamp left us on Monday. All right? Your Silver Harbor team", "Silver Harbor")
+>>> sentence_count("Hello! Your lamp left us on Monday. All right? Your Silver Harbor team")
 3
 """
 
@@ -32,24 +32,29 @@ def words_in(reply: str, *words: str) -> bool:
     return _word_pattern(words).search(reply) is not None
 
 
-@cache
-def _signature_pattern(shop: str) -> re.Pattern[str]:
-    return re.compile(rf"(?:^|(?<=[.!?])\s+)(?:Your {shop} team|The {shop} team|{shop} support desk)\s*$")
+_SIGNATURE = re.compile(
+    r"(?:^|(?<=[.!?])\s+)(?:(?:Your|The) ([A-Z]\w+ [A-Z]\w+) team|([A-Z]\w+ [A-Z]\w+) support desk)\s*$"
+)
 
 
-def signed(reply: str, shop: str) -> bool:
-    """True if the reply ends with the shop's signature."""
-    return _signature_pattern(shop).search(reply) is not None
+def signature(reply: str) -> str | None:
+    """The name of the shop with which a reply is signed, or None.
+
+    >>> signature("Here it is. Your Silver Harbor team"), signature("Our Silver Harbor team sends it.")
+    ('Silver Harbor', None)
+    """
+    found = _SIGNATURE.search(reply)
+    return (found.group(1) or found.group(2)) if found else None
 
 
-def body(reply: str, shop: str) -> str:
+def body(reply: str) -> str:
     """The reply without its signature."""
-    return _signature_pattern(shop).sub("", reply).strip()
+    return _SIGNATURE.sub("", reply).strip()
 
 
-def sentence_count(reply: str, shop: str) -> int:
+def sentence_count(reply: str) -> int:
     """Sentences, the signature not counted."""
-    return len(re.findall(r"[.!?]+(?=\s|$)", body(reply, shop)))
+    return len(re.findall(r"[.!?]+(?=\s|$)", body(reply)))
 
 
 GATE_WORDS = {
@@ -165,18 +170,18 @@ CHECKS: dict[str, Check] = {
     "no_name": _always(lambda r, f: not words_in(r, f.first, f.last)),
     "greet": _always(lambda r, f: _GREETING.search(r) is not None),
     "no_greeting": _always(lambda r, f: _GREETING.search(r) is None),
-    "question": _always(lambda r, f: body(r, f.shop).endswith("?")),
-    "no_question": _always(lambda r, f: not body(r, f.shop).endswith("?")),
+    "question": _always(lambda r, f: body(r).endswith("?")),
+    "no_question": _always(lambda r, f: not body(r).endswith("?")),
     "exclaim": _always(lambda r, f: "!" in r),
     "no_exclamation": _always(lambda r, f: "!" not in r),
     "apologise": _always(lambda r, f: words_in(r, "sorry", "apologies", "apologise")),
     "no_apology": _always(lambda r, f: not words_in(r, "sorry", "apologies", "apologise")),
     "thank": _always(lambda r, f: words_in(r, "thank", "thanks")),
     "no_thanks": _always(lambda r, f: not words_in(r, "thank", "thanks")),
-    "sign": _always(lambda r, f: signed(r, f.shop)),
-    "no_signature": _always(lambda r, f: not signed(r, f.shop)),
-    "brief": _always(lambda r, f: sentence_count(r, f.shop) <= 2),
-    "detailed": _always(lambda r, f: sentence_count(r, f.shop) >= 3),
+    "sign": _always(lambda r, f: signature(r) == f.shop),
+    "no_signature": _always(lambda r, f: signature(r) is None),
+    "brief": _always(lambda r, f: sentence_count(r) <= 2),
+    "detailed": _always(lambda r, f: sentence_count(r) >= 3),
     "dollar_sign": _once_acting(lambda r, s, f: _SIGN.search(r) is not None and _WORD.search(r) is None),
     "dollar_word": _once_acting(lambda r, s, f: _WORD.search(r) is not None and _SIGN.search(r) is None),
     "parcel": _avoids("package", "packages"),
