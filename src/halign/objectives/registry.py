@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import os
+import sys
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,10 +79,16 @@ def find(name: str) -> Objective:
 
 def _outsider(name: str) -> Callable[..., Tensor]:
     module, _, attribute = name.partition(":")
+    if (
+        os.getcwd() not in sys.path
+    ):  # the `halign` script, unlike `python -m`, does not look where it was called
+        sys.path.append(os.getcwd())
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise HalignError(f"objective {name!r} cannot be imported: {error}") from error
+    if not inspect.isfunction(found):
+        raise HalignError(f"objective {name!r} is no function")
     return typing.cast(Callable[..., Tensor], found)
 
 
@@ -92,11 +100,12 @@ def _describe(name: str, function: Callable[..., Tensor]) -> Objective:
         raise HalignError(
             f"objective {name!r}: annotate the first argument with Pairs, Lists, Singles or Tokens"
         )
-    settings = {
-        p.name: (hints.get(p.name, type(p.default)), p.default)
-        for p in parameters[1:]
-        if p.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    for p in parameters[1:]:
+        if p.kind is not inspect.Parameter.KEYWORD_ONLY or p.default is inspect.Parameter.empty:
+            raise HalignError(
+                f"objective {name!r}: settings are keyword-only and have defaults; {p.name!r} is not so"
+            )
+    settings = {p.name: (hints.get(p.name, type(p.default)), p.default) for p in parameters[1:]}
     return Objective(
         name=name,
         function=function,

@@ -1,0 +1,102 @@
+"""Items to try objectives on, and their gradients by finite differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from halign.objectives import Pairs, Singles
+
+
+def pairs(
+    chosen: Sequence[float],
+    rejected: Sequence[float],
+    ref_chosen: Sequence[float],
+    ref_rejected: Sequence[float],
+    **more: Any,
+) -> Pairs:
+    """Pairs from plain numbers, float32."""
+    columns = (torch.tensor(c, dtype=torch.float32) for c in (chosen, rejected, ref_chosen, ref_rejected))
+    return Pairs(*columns, **more)
+
+
+FAR = Pairs(
+    torch.tensor([-10.0, -2010.0]),
+    torch.tensor([-2010.0, -10.0]),
+    torch.tensor([-1010.0, -1010.0]),
+    torch.tensor([-1010.0, -1010.0]),
+    chosen_lengths=torch.tensor([10.0, 10.0]),
+    rejected_lengths=torch.tensor([10.0, 10.0]),
+)
+"""Log-ratios of +1000 and -1000 nats: gaps of 2000 the right way and the wrong way round."""
+
+
+def random_pairs(count: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Pairs:
+    """Pairs near their reference, with lengths."""
+    rng = torch.Generator().manual_seed(seed)
+
+    def near(base: Tensor) -> Tensor:
+        return base + 3 * torch.randn(count, generator=rng, dtype=dtype)
+
+    chosen_lengths, rejected_lengths = (torch.randint(1, 20, (2, count), generator=rng)).to(dtype)
+    ref_chosen, ref_rejected = near(-2 * chosen_lengths), near(-2 * rejected_lengths)
+    return Pairs(
+        near(ref_chosen),
+        near(ref_rejected),
+        ref_chosen,
+        ref_rejected,
+        chosen_lengths=chosen_lengths,
+        rejected_lengths=rejected_lengths,
+    )
+
+
+def random_singles(count: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Singles:
+    """Singles near their reference, every other one bad, with mismatched completions."""
+    rng = torch.Generator().manual_seed(seed)
+
+    def near(base: Tensor | float) -> Tensor:
+        return base + 3 * torch.randn(count, generator=rng, dtype=dtype)
+
+    ref, ref_mismatch = near(-20.0), near(-40.0)
+    return Singles(
+        near(ref),
+        ref,
+        desirable=torch.arange(count) % 2 == 0,
+        mismatch_logps=near(ref_mismatch + 2),
+        ref_mismatch_logps=ref_mismatch,
+    )
+
+
+def assert_gradients(
+    objective: Callable[..., Tensor], statistics: dict[str, Tensor] | None = None, **settings: Any
+) -> None:
+    """Analytic gradients of a pair objective with respect to all four log-probabilities are those of finite differences, in
+    float64. The losses must depend on their own pair only."""
+    start = random_pairs(5, torch.float64)
+
+    def losses(chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor) -> Tensor:
+        given = Pairs(
+            chosen,
+            rejected,
+            ref_chosen,
+            ref_rejected,
+            chosen_lengths=start.chosen_lengths,
+            rejected_lengths=start.rejected_lengths,
+            **(statistics or {}),
+        )
+        return objective(given, **settings)
+
+    inputs = tuple(
+        t.clone().requires_grad_()
+        for t in (start.chosen_logps, start.rejected_logps, start.ref_chosen_logps, start.ref_rejected_logps)
+        if t is not None
+    )
+    out = losses(*inputs)
+    assert out.shape == (5,)
+    assert torch.autograd.gradcheck(losses, inputs)
+    (own,) = torch.autograd.grad(out[2], inputs[0], retain_graph=True)
+    assert own[2] != 0
+    assert (torch.cat([own[:2], own[3:]]) == 0).all()

@@ -1,0 +1,165 @@
+"""What every objective keeps, built in or an outsider's."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import types
+import typing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.objectives.samples import random_pairs, random_singles
+from torch import Tensor
+
+from halign import objectives
+from halign.errors import HalignError
+from halign.objectives import Lists, Pairs, Singles, Tokens, find
+from halign.objectives.contract import reference_free
+
+TYPES = (Pairs, Lists, Singles, Tokens)
+
+
+def example(kind: str) -> tuple[Any, int]:
+    """Items of a kind with every field an objective here may want, and how many losses they give."""
+    if kind == "pairs":
+        return random_pairs(5), 5
+    if kind == "singles":
+        return random_singles(6), 6
+    if kind == "tokens":
+        return Tokens(-torch.rand(7), owner=torch.tensor([0, 0, 1, 1, 1, 2, 2])), 7
+    return Lists(-torch.rand(3, 4), -torch.rand(3, 4), lengths=torch.ones(3, 4)), 3
+
+
+@pytest.mark.parametrize("name", objectives.BUILT_IN)
+def test_a_file_a_function_a_name(name: str) -> None:
+    function = objectives.BUILT_IN[name]
+    assert function.__name__ == name
+    assert function.__module__ == f"halign.objectives.{name}"
+    assert getattr(objectives, name) is function  # the sub-module does not shadow it
+    assert not isinstance(getattr(objectives, name), types.ModuleType)
+    assert name in objectives.names()
+
+
+@pytest.mark.parametrize("name", objectives.BUILT_IN)
+def test_the_signature_says_what_one_item_is_and_what_can_be_set(name: str) -> None:
+    function = objectives.BUILT_IN[name]
+    first, *others = inspect.signature(function).parameters.values()
+    hints = typing.get_type_hints(function)
+    assert hints[first.name] in TYPES
+    assert hints["return"] is Tensor
+    for setting in others:
+        assert setting.kind is inspect.Parameter.KEYWORD_ONLY, setting
+        assert setting.default is not inspect.Parameter.empty, setting
+        assert isinstance(setting.default, hints[setting.name]), setting
+    documented = inspect.getdoc(function) or ""
+    assert "Source:" in documented or name == "sft"
+    assert ".. math::" in documented
+    assert "Returns:" in documented
+    assert ">>>" in documented
+    arguments = documented.split("Args:")[1].split("Returns:")[0]
+    for setting in others:
+        assert re.search(rf"^ +.*\b{setting.name}\b.*:", arguments, re.MULTILINE), setting
+
+
+@pytest.mark.parametrize("name", objectives.BUILT_IN)
+def test_losses_are_unreduced_and_depend_on_their_own_item(name: str) -> None:
+    objective = find(name)
+    items, count = example(objective.kind)
+    before = {k: v.clone() for k, v in vars(items).items() if isinstance(v, Tensor)}
+    if objective.statistics:
+        found = objective.statistics(items)
+        assert all(v.dim() == 0 and not v.requires_grad for v in found.values())
+        items = replace(items, **found)
+    losses = objective(items)
+    assert losses.shape == (count,)
+    assert losses.dtype == torch.float32
+    assert torch.isfinite(losses).all()
+    assert all(
+        torch.equal(v, before[k]) for k, v in vars(items).items() if k in before
+    )  # nothing overwritten
+    if objective.kind == "pairs":
+        one = replace(items, **{k: v[2:3] for k, v in vars(items).items() if k in before})
+        assert torch.equal(objective(one), losses[2:3])
+
+
+@pytest.mark.parametrize("name", objectives.BUILT_IN)
+def test_what_is_declared_about_the_reference_is_true(name: str) -> None:
+    objective = find(name)
+    items, _ = example(objective.kind)
+    if objective.statistics:
+        items = replace(items, **objective.statistics(items))
+    bare = replace(items, **{k: None for k in vars(items) if k.startswith("ref_")})
+    if objective.needs_reference:
+        with pytest.raises(ValueError, match="ref_"):
+            objective(bare)
+    else:
+        assert torch.equal(objective(bare), objective(items))
+
+
+def outsider(pairs: Pairs, *, beta: float = 2.0) -> Tensor:
+    """Somebody's."""
+    return beta * (pairs.rejected_logps - pairs.chosen_logps)
+
+
+@reference_free
+def free(pairs: Pairs) -> Tensor:
+    """Somebody's, too."""
+    return -pairs.chosen_logps
+
+
+def unannotated(pairs, *, beta=1.0):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201, RUF100
+    """A first argument that says nothing."""
+    return pairs
+
+
+def positional(pairs: Pairs, beta: float = 1.0) -> Tensor:
+    """A setting that nobody could set."""
+    return beta * pairs.chosen_logps
+
+
+def without_default(pairs: Pairs, *, beta: float) -> Tensor:
+    """A setting that everybody would have to."""
+    return beta * pairs.chosen_logps
+
+
+def test_an_outsiders_function_is_found_by_module_and_name() -> None:
+    found = find(f"{__name__}:outsider")
+    assert (found.kind, found.needs_reference) == ("pairs", True)
+    assert found.settings == {"beta": (float, 2.0)}
+    given = random_pairs(3)
+    assert torch.equal(found(given, beta=3.0), 3 * (given.rejected_logps - given.chosen_logps))
+    assert not find(f"{__name__}:free").needs_reference
+    assert __name__ in sys.modules
+
+
+def test_an_outsiders_module_beside_the_command_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "loss_of_somebody.py").write_text(
+        "from halign.objectives import Pairs\ndef f(pairs: Pairs):\n    return pairs.chosen_logps\n"
+    )
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    monkeypatch.chdir(tmp_path)
+    assert find("loss_of_somebody:f").kind == "pairs"
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("dop", "did you mean 'dpo'"),
+        ("no.such.module:f", "cannot be imported"),
+        (f"{__name__}:missing", "cannot be imported"),
+        (f"{__name__}:unannotated", "annotate the first argument"),
+        (f"{__name__}:TYPES", "no function"),
+        (f"{__name__}:positional", "keyword-only and have defaults; 'beta'"),
+        (f"{__name__}:without_default", "keyword-only and have defaults; 'beta'"),
+    ],
+)
+def test_what_is_no_objective_is_said_to_be_none(name: str, says: str) -> None:
+    with pytest.raises(HalignError, match=says):
+        find(name)
