@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from halign.errors import HalignError
 from halign.evaluate import ALL
-from halign.recipes import tune
+from halign.recipes import steps, tune
 from halign.recipes.engine import run
 from halign.recipes.flow1 import build, commands
 from halign.recipes.run import flow1, plan, resolve
@@ -161,6 +161,21 @@ def test_replies_are_scored_by_the_worlds_rules(finished):
         assert reply.grade.acceptable["adherence"] == truth.adherent
         assert reply.grade.acceptable["hallucination"] == (not truth.hallucination)
         assert reply.grade.all_right == truth.ok
+
+
+def test_an_arm_that_was_killed_before_its_first_checkpoint_starts_anew(finished, tmp_path):
+    _, settings, done = finished
+    arm = build(settings).arms["M1SFT"]
+    inputs = {"model": done.outcome.folders["base"], "data": done.outcome.folders["data"]}
+    whole = done.outcome.folders["M1SFT"] / "run"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text((whole / "config.yaml").read_text())
+    (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 1, "split": "train", "loss": 9.0}\n')
+    steps.train(tmp_path, inputs=inputs, progress=lambda *_: None, threads=1, **arm.settings)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [r["loss"] for r in rows if r["split"] == "train"]
+    again = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert losses == pytest.approx([r["loss"] for r in again if r["split"] == "train"])
 
 
 def test_tuning_looks_at_the_validation_split_only(finished, monkeypatch):

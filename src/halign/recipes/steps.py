@@ -103,8 +103,12 @@ def train(
 ) -> None:
     """One arm: a run folder in ``output/run``. Resumes what an interrupted call left there."""
     from halign.readers import read
+    from halign.run_folder import RunFolder
     from halign.training import train as run
 
+    left = RunFolder(output / "run")
+    if not left.done and left.latest_checkpoint() is None:
+        left.clear()  # killed before its first checkpoint: nothing to go on from
     chosen = list(read(inputs["data"] / "train.jsonl"))[:conversations]
     held_out = list(read(inputs["data"] / "validation.jsonl"))
     with _watched(output / "run" / "metrics.jsonl", float(settings.get("epochs", 1)), progress):
