@@ -25,7 +25,7 @@ BATCH: dict[Workload, int] = {"conversations": 64, "pairs": 32, "rankings": 48}
 PEER_SIZE: dict[tuple[Workload, Peer, Dtype], int] = {}
 """What was fastest (``benchmarks.tune``): TRL's micro-batch in pairs, the separate paths' tokens in a
 pack."""
-PEER_SIZE_OTHERWISE: dict[Peer, int] = {"trl": 4, "separate": 4096}
+PEER_SIZE_OTHERWISE: dict[Peer, int] = {"trl": 1, "separate": 1024}
 
 
 @dataclass(frozen=True)
