@@ -136,11 +136,13 @@ def _rewards(scored: Scored, width: int) -> Tensor | None:
 
 
 def _tokens(scored: Scored) -> Tokens:
-    """Tokens of every item's first response: the demonstration itself, a pair's chosen, a list's best."""
+    """Tokens of every item's first response: the demonstration itself, a pair's chosen, a list's best, a single that is good."""
     device = scored.scores.logps.device
-    first = torch.tensor(_first_responses(scored), device=device)
+    first = _first_responses(scored)
     item_of_response = torch.full((len(scored.scores.lengths),), -1, device=device)
-    item_of_response[first] = torch.arange(len(first), device=device)
+    for number, (response, item) in enumerate(zip(first, scored.pack.items, strict=True)):
+        if is_example(scored.items[item]):
+            item_of_response[response] = number
     owner = item_of_response[scored.scores.owner]
     mine = owner >= 0
     common = _common(scored)
@@ -151,6 +153,11 @@ def _tokens(scored: Scored) -> Tokens:
         weight=common["weight"][owner[mine]],
         conversation=common["conversation"],
     )
+
+
+def is_example(item: Item) -> bool:
+    """False for what nobody should imitate: a single that was rated bad."""
+    return bool(item.values.get("desirable", True))
 
 
 def with_statistics(items: Items, statistics: Mapping[str, Tensor]) -> Items:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from halign import measures
-from halign.binding import Scored, bind, concatenate, with_statistics
+from halign.binding import Scored, bind, concatenate, is_example, with_statistics
 from halign.config import RunConfig
 from halign.errors import HalignError
 from halign.items import Item
@@ -102,7 +102,9 @@ class Losses:
 
 
 def supervised_tokens(item: Item) -> int:
-    """Tokens of the response that token objectives train on: the item's first."""
+    """Tokens of the response that token objectives train on: the item's first, unless it was rated bad."""
+    if not is_example(item):
+        return 0
     path = item.paths[0]
     return len(path.response) if path.loss_mask is None else int(path.loss_mask.sum())
 

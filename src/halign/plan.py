@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from halign.errors import HalignError
 from halign.items import Item, Path
 
 MISMATCH = -1
@@ -80,6 +81,7 @@ class Plan:
         separate: one row per path, nothing shared (the plain path).
         flat: a pack's tries will stand end to end, so their sizes add up and no padding counts.
         mismatch: draw a mismatched completion per item (KTO).
+        spare: items whose completions serve as mismatched ones where ``items`` are of a single conversation.
         ranks: number of processes.
     """
 
@@ -96,6 +98,7 @@ class Plan:
         separate: bool = False,
         flat: bool = False,
         mismatch: bool = False,
+        spare: Sequence[Item] = (),
         ranks: int = 1,
     ) -> None:
         self.items = items
@@ -106,10 +109,10 @@ class Plan:
         self.separate, self.flat = separate, flat
         self.ranks = ranks
         self.steps_per_epoch = max(1, -(-len(items) // self.batch_items)) if items else 0
-        wanted = round(epochs * self.steps_per_epoch)
+        wanted = max(1, round(epochs * self.steps_per_epoch)) if items else 0
         self.steps = min(wanted, max_steps) if max_steps is not None else wanted
         self._order_of: tuple[int, list[int]] = (-1, [])
-        self._mismatched = self._draw_mismatched() if mismatch else []
+        self._mismatched = self._draw_mismatched(spare) if mismatch else []
         self.mismatched = bool(self._mismatched)
 
     def path(self, slot: Slot) -> Path:
@@ -216,16 +219,33 @@ class Plan:
         groups = self._groups(everything)
         return [i for g in rng.permutation(len(groups)) for i in groups[g]]
 
-    def _draw_mismatched(self) -> list[Path]:
-        """For every item its prompt with a response from another conversation, drawn once for the run."""
+    def _draw_mismatched(self, spare: Sequence[Item]) -> list[Path]:
+        """For every item its prompt with a response from another conversation, drawn once for the run.
+
+        Raises:
+            HalignError: if there is only one conversation to draw from.
+        """
         rng = np.random.default_rng((self.seed, 0x6B746F))
-        count = len(self.items)
+        groups = self._groups(range(len(self.items)))
+        pool = [self.items[i] for group in groups for i in group]
+        own: dict[str, tuple[int, int]] = {}
+        for item, end in zip(pool, range(1, len(pool) + 1), strict=True):
+            own[item.conversation] = (own.get(item.conversation, (end - 1, 0))[0], end)
+        if len(groups) == 1:
+            pool, own = [i for i in spare if i.conversation not in own], {}
         drawn = []
         for item in self.items:
-            for _ in range(100):
-                other = self.items[int(rng.integers(count))]
-                if other.conversation != item.conversation:
-                    break
+            first, last = own.get(item.conversation, (0, 0))
+            count = len(pool) - (last - first)
+            if count == 0:
+                raise HalignError(
+                    f"all {len(self.items)} items are of one conversation ({item.conversation}): KTO compares with completions "
+                    "of other conversations, so it needs at least two"
+                )
+            at = int(rng.integers(count))
+            other = pool[
+                at if at < first else at + last - first
+            ]  # everything but its own conversation, which is contiguous
             response = other.paths[int(rng.integers(len(other.paths)))].response
             drawn.append(Path(item.paths[0].prompt, response))
         return drawn

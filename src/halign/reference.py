@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -127,10 +128,11 @@ def items_fingerprint(items: Sequence[Item]) -> str:
 
 
 def _key(model: nn.Module, plan: Plan, precision: str) -> str:
-    # the mismatched completions hang on the seed; separate passes differ in rounding only, but a key should not say less
+    # separate passes differ in rounding only, but a key should not say less
     facts = f"{fingerprint(model)}|{items_fingerprint(plan.items)}|{precision}|{plan.separate}"
     if plan.mismatched:
-        facts += f"|mismatched {plan.seed}"
+        drawn = [Item("singles", (plan.path(Slot(i, MISMATCH)),), "") for i in range(len(plan.items))]
+        facts += f"|mismatched {items_fingerprint(drawn)}"
     used = plan.used_items()
     if len(used) < len(plan.items):
         facts += f"|items {used}"
@@ -146,7 +148,7 @@ def _slots(plan: Plan) -> list[Slot]:
 def _write(file: Path, plan: Plan, found: dict[Slot, np.ndarray]) -> None:
     arrays = [found[slot] for slot in _slots(plan)]
     lengths = np.asarray([len(a) for a in arrays], dtype=np.int64)
-    partial = file.with_suffix(".partial")
+    partial = file.with_suffix(f".{os.getpid()}.partial")  # another run may be writing the same numbers
     save_file({"logps": np.concatenate(arrays), "lengths": lengths}, partial)
     partial.replace(file)
 
