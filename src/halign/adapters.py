@@ -30,3 +30,23 @@ def add_lora(model: nn.Module, settings: TrainSettings) -> nn.Module:
         return get_peft_model(model, config)
     except ValueError as error:
         raise HalignError(f"lora_targets: {error}") from error
+
+
+def has_adapters(model: nn.Module) -> bool:
+    """True for a model wrapped by peft."""
+    return hasattr(model, "peft_config")
+
+
+def check_adapters(model: Any, settings: TrainSettings) -> None:
+    """Adapters that are there already go on being trained: settings for new ones would have no effect.
+
+    Raises:
+        HalignError: if the settings ask for others.
+    """
+    there = model.peft_config[model.active_adapter]
+    rank = getattr(there, "r", None)
+    if rank != settings.lora_rank:
+        raise HalignError(
+            f"lora_rank={settings.lora_rank} would have no effect: the model has adapters of rank {rank}, which go on being "
+            "trained (merge them first to start new ones)"
+        )

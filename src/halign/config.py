@@ -7,6 +7,8 @@ that would have no effect.
 from __future__ import annotations
 
 import difflib
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -151,13 +153,18 @@ def parse_objective(text: str | Mapping[str, float]) -> dict[str, float]:
         for term in text.split("+"):
             weight, star, name = term.rpartition("*")
             try:
-                mixture[name.strip()] = float(weight) if star else 1.0
+                number = float(weight) if star else 1.0
             except ValueError:
                 raise HalignError(
                     f"objective {text!r}: {weight!r} is no weight; write e.g. dpo+0.2*sft"
                 ) from None
-    for name in mixture:
+            if name.strip() in mixture:
+                raise HalignError(f"objective {text!r}: {name.strip()} stands there twice")
+            mixture[name.strip()] = number
+    for name, number in mixture.items():
         find(name)
+        if not (math.isfinite(number) and number > 0):
+            raise HalignError(f"objective {name}: its weight is {number}; a positive number was expected")
     return mixture
 
 
@@ -173,9 +180,16 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
         if not equals:
             raise HalignError(f"{word!r}: settings are written key=value")
         place = found
-        *outer, last = key.split(".")
+        outsider, colon, rest = key.rpartition(":")  # package.module:function.beta has dots of its own
+        *outer, last = rest.split(".")
+        if outer:
+            outer[0] = outsider + colon + outer[0]
+        else:
+            last = outsider + colon + last
         for part in outer:
             place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise HalignError(f"{word!r}: {part} has a value already")
         place[last] = _scalar(value)
     return found
 
@@ -185,6 +199,10 @@ def _scalar(text: str) -> Any:
         return float(text) if "e" in text.lower() else yaml.safe_load(text)  # YAML 1.1 reads 1e-4 as a string
     except (ValueError, yaml.YAMLError):
         return yaml.safe_load(text)
+
+
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+"""Numbers that YAML 1.1 reads as strings, such as 1e-4."""
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -205,7 +223,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 def _reread(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _reread(v) for k, v in value.items()}
-    return _scalar(value) if isinstance(value, str) and value[:1].isdigit() else value
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 
 
 def resolve(objective: str | Mapping[str, float], settings: Mapping[str, Any]) -> RunConfig:
@@ -242,6 +260,10 @@ def resolve(objective: str | Mapping[str, float], settings: Mapping[str, Any]) -
         train = TrainSettings(**train_given)
     except ValidationError as error:
         raise HalignError(_readable(error)) from None
+    if train.balance and {"desirable_weight", "undesirable_weight"} & own.get("kto", {}).keys():
+        raise HalignError(
+            "balance sets kto's desirable_weight and undesirable_weight; give either it or them"
+        )
     complete = {name: _complete(objectives[name], own[name]) for name in mixture}
     _reject_ineffective(train, set(train_given), list(objectives.values()))
     if train.learning_rate is None:
@@ -278,6 +300,10 @@ def _complete(objective: Objective, given: Mapping[str, Any]) -> dict[str, Any]:
             value = float(value)
         if values[name] is not None and not isinstance(value, expected):
             raise HalignError(f"{objective.name}.{name}: {value!r} is no {expected.__name__}")
+        if isinstance(value, float) and (not math.isfinite(value) or (name == "beta" and value <= 0)):
+            raise HalignError(
+                f"{objective.name}.{name}: {value} is no {'positive' if name == 'beta' else 'finite'} number"
+            )
         values[name] = value
     return values
 
@@ -307,7 +333,9 @@ def _reject_ineffective(train: TrainSettings, given: set[str], objectives: Seque
         "stop_drift": (any(o.needs_reference for o in objectives), "no objective here uses a reference"),
     }
     for name, (effective, why) in rules.items():
-        if name in given and not effective and getattr(train, name) not in (False, None):
+        default = TrainSettings.model_fields[name].get_default(call_default_factory=True)
+        # spelling out a default is no mistake: a recorded config.yaml does
+        if name in given and not effective and getattr(train, name) not in (False, None, default):
             raise HalignError(f"{name} would have no effect: {why}")
     if train.reference == "adapter" and not train.lora_rank:
         raise HalignError(

@@ -91,7 +91,7 @@ def make_renderer(policy: Policy) -> Renderer:
     known = {
         k: v
         for k, v in policy.rendering.items()
-        if k in ("guardrail_template", "system_role", "response_body")
+        if k in ("guardrail_template", "system_role", "response_body", "template_args")
     }
     return Renderer(policy.tokenizer, stop_ids=policy.stop_ids or None, **known)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from halign.scoring import unwrap
 
 log = logging.getLogger(__name__)
 
+RENDERING = "halign_rendering.json"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -95,7 +97,7 @@ def load(
     if dtype not in DTYPES:
         raise HalignError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
     path = Path(source)
-    if path.is_dir() and (path / "model" / "config.json").exists():
+    if any((path / "model" / name).exists() for name in ("config.json", "adapter_config.json")):
         path = path / "model"  # a run folder
     name = str(path) if path.exists() else str(source)
     try:
@@ -110,7 +112,7 @@ def load(
     _fill_pad(tokenizer)
     if device is not None:
         nn.Module.to(model, device)
-    return Policy(model, tokenizer, name)
+    return Policy(model, tokenizer, name, _read_rendering(path))
 
 
 def _load_adapter(path: Path, dtype: str, device: Any, trust_remote_code: bool) -> Policy:
@@ -121,7 +123,13 @@ def _load_adapter(path: Path, dtype: str, device: Any, trust_remote_code: bool) 
         config.base_model_name_or_path or "", dtype=dtype, device=device, trust_remote_code=trust_remote_code
     )
     model = PeftModel.from_pretrained(base.model, str(path), is_trainable=True)
-    return Policy(model, base.tokenizer, str(path))
+    return Policy(model, base.tokenizer, str(path), _read_rendering(path))
+
+
+def _read_rendering(path: Path) -> dict[str, Any]:
+    """How the run that made a model rendered its data; nothing for models from elsewhere."""
+    written = path / RENDERING
+    return json.loads(written.read_text()) if written.exists() else {}
 
 
 def _fill_pad(tokenizer: Any) -> None:
@@ -130,23 +138,57 @@ def _fill_pad(tokenizer: Any) -> None:
         tokenizer.pad_token = tokenizer.eos_token
 
 
-def disable_dropout(model: nn.Module) -> None:
+def disable_dropout(model: nn.Module, *, keep_adapters: bool = False) -> Callable[[], None]:
     """Set every dropout probability to zero, module by module, functional ones included.
 
     The model stays in training mode, which gradient checkpointing needs.
+
+    Args:
+        keep_adapters: leave the dropout on the adapters' input alone.
+
+    Returns:
+        a function that puts everything back.
     """
-    for module in model.modules():
+    before: list[tuple[nn.Module, str, float]] = []
+    for path, module in model.named_modules():
+        if keep_adapters and "lora_dropout" in path:
+            continue
+        names = ["attention_dropout", "dropout", "resid_dropout", "hidden_dropout", "activation_dropout"]
         if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-        for name in ("attention_dropout", "dropout", "resid_dropout", "hidden_dropout", "activation_dropout"):
-            if isinstance(getattr(module, name, None), float):
+            names.append("p")
+        for name in names:
+            value = getattr(module, name, None)
+            if isinstance(value, float) and value:
+                before.append((module, name, value))
                 setattr(module, name, 0.0)
+
+    def restore() -> None:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+    return restore
+
+
+def checkpoint_gradients(model: Any) -> Callable[[], None]:
+    """Recompute activations in the backward pass; a function that undoes it."""
+    inner = unwrap(model)
+    if inner.is_gradient_checkpointing:
+        return lambda: None
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.enable_input_require_grads()
+
+    def undo() -> None:
+        model.gradient_checkpointing_disable()
+        model.disable_input_require_grads()
+
+    return undo
 
 
 @torch.no_grad()
 def fingerprint(model: nn.Module) -> str:
-    """Short hash of a model's weights: names, shapes, sums and samples of every tensor. Any training step changes it."""
-    digest = hashlib.sha256()
+    """Short hash of a model: its configuration, and names, shapes, sums and samples of every tensor. Any training step changes
+    it, and so does a configuration by which the same weights mean something else."""
+    digest = hashlib.sha256(_architecture(model).encode())
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.detach().reshape(-1)
         stride = max(1, flat.numel() // 1024)
@@ -156,6 +198,13 @@ def fingerprint(model: nn.Module) -> str:
             digest.update(total.numpy().tobytes())
         digest.update(flat[::stride].float().cpu().numpy().tobytes())
     return digest.hexdigest()[:24]
+
+
+def _architecture(model: nn.Module) -> str:
+    config: Any = next((m.config for m in model.modules() if hasattr(m, "config")), None)
+    facts = config.to_dict() if hasattr(config, "to_dict") else {}
+    incidental = ("_name_or_path", "transformers_version", "dtype", "use_cache", "_attn_implementation")
+    return json.dumps({k: v for k, v in facts.items() if k not in incidental}, sort_keys=True, default=str)
 
 
 def environment() -> dict[str, str]:

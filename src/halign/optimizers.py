@@ -44,12 +44,13 @@ def build(
         hidden = [p for n, p in trainable if p.dim() == 2 and not _is_embedding(n)]
         ids = {id(p) for p in hidden}
         others = [p for _, p in trainable if id(p) not in ids]
-        return [
-            torch.optim.Muon(hidden, lr=learning_rate, weight_decay=weight_decay),
-            torch.optim.AdamW(
-                others, embedding_learning_rate or learning_rate, betas, epsilon, 0.0, fused=fused
-            ),
-        ]
+        built: Optimizers = []  # adapters leave nothing to AdamW
+        if hidden:
+            built.append(torch.optim.Muon(hidden, lr=learning_rate, weight_decay=weight_decay))
+        if others:
+            rate = embedding_learning_rate or learning_rate
+            built.append(torch.optim.AdamW(others, rate, betas, epsilon, 0.0, fused=fused))
+        return built
     raise ValueError(f"no optimizer {name!r}")
 
 

@@ -32,6 +32,8 @@ ERRORS = {
     "left_out": "examples that could not be rendered, or do not fit into max_length",
     "control_tokens": "content that spells a special token, which the tokenizer then reads as one",
     "overlap": "a conversation that both train and test contain",
+    "too_long": "a prompt with its response is longer than the model has positions",
+    "not_finite": "the model's log-probabilities are not finite before the first step",
     "not_repeatable": "two forward passes over the same batch differ: dropout or other noise is on",
     "trie_differs": "shared and separate passes over the first pack give different log-probabilities",
     "not_reference": "before the first step the policy differs from the reference",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,10 +12,11 @@ from halign.errors import HalignError
 from halign.plan import Pack
 from halign.preflight import Finding, accepted, check_items, check_overlap, format_findings
 from halign.run_folder import write_text
-from halign.scoring import Scorer
+from halign.scoring import Scorer, unwrap
 from halign.trie import tree_batch
 
 if TYPE_CHECKING:
+    from halign.prepare import Prepared
     from halign.training import Trainer
 
 TOKEN_TOLERANCE = {"fp32": 2e-3, "bf16": 0.25}
@@ -51,10 +53,15 @@ def preflight(trainer: Trainer) -> None:
 @torch.no_grad()
 def check_model(trainer: Trainer) -> list[Finding]:
     """Two forwards agree, shared and separate passes agree, the policy is the reference: on the first pack."""
-    pack = first_pack(trainer)
+    pack, dtype = first_pack(trainer), precision(trainer)
     batch = trainer.batch(trainer.plan, pack)
     once, again = (trainer.scorer(batch).token_logps for _ in range(2))
-    dtype = trainer.settings.dtype
+    if not torch.isfinite(once).all():
+        return [
+            Finding(
+                "not_finite", "error", "the model's own log-probabilities are not finite; look at its weights"
+            )
+        ]
     scheme = trainer.accelerator.unwrap_model(trainer.scorer).scheme
     found = [
         Finding("engine", "info", f"{scheme.describe()}; {batch.flat_tokens} tokens of the first pack are "
@@ -76,6 +83,27 @@ def check_model(trainer: Trainer) -> list[Finding]:
     return found
 
 
+def precision(trainer: Trainer) -> str:
+    """The coarser of what the run computes in and what the weights are kept in."""
+    coarse = any(p.dtype in (torch.bfloat16, torch.float16) for p in trainer.scorer.parameters())
+    return "bf16" if coarse else trainer.settings.dtype
+
+
+def check_positions(prepared: Prepared, model: torch.nn.Module, accept: Collection[str]) -> None:
+    """Before anything goes through the model: does it have a position for every token?
+
+    Raises:
+        HalignError: if not, and that was not accepted by name.
+    """
+    known = getattr(unwrap(model).config, "max_position_embeddings", None)
+    longest = max(len(p) for i in (*prepared.train, *prepared.evaluation) for p in i.paths)
+    if isinstance(known, int) and longest > known and "too_long" not in accept:
+        raise HalignError(
+            f"preflight: the longest prompt with its response has {longest} tokens, the model was made for {known}; set "
+            f"max_length={known} (to go on all the same: accept=[too_long])"
+        )
+
+
 def first_pack(trainer: Trainer) -> Pack:
     """The first step's first pack (of any rank)."""
     return next(pack for share in trainer.plan.step(0).packs for pack in share)
@@ -95,9 +123,8 @@ def _separate(trainer: Trainer, pack: Pack) -> Tensor:
 
 def _compare(name: str, what: str, a: Tensor, b: Tensor, dtype: str) -> Finding:
     difference = (a - b).abs()
-    bad = (
-        float(difference.max()) > TOKEN_TOLERANCE[dtype] and float(difference.mean()) > MEAN_TOLERANCE[dtype]
-    )
+    good = difference.max() <= TOKEN_TOLERANCE[dtype] or difference.mean() <= MEAN_TOLERANCE[dtype]
+    bad = not bool(good)  # so that a NaN is bad
     return Finding(
         name, "error" if bad else "info", _difference(f"{what} {'differ' if bad else 'agree'}", a, b)
     )

@@ -3,7 +3,7 @@
 config.yaml        resolved settings          preflight.txt   what was checked before step 1
 environment.json   versions and machine       metrics.jsonl   one row per step and evaluation
 checkpoints/       to resume from             model/          the result, a plain Hugging Face folder
-done               written last
+done               the result is complete
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from halign.errors import HalignError
-from halign.models import Policy, environment
+from halign.models import RENDERING, Policy, environment
 
 STATE = "halign_state"
+CHANGEABLE = frozenset({"save_every", "keep_checkpoints", "stop_below", "stop_drift", "tensorboard"})
+"""Settings that change no number of a run, so that it may be resumed with others (a limit that stopped it, above all)."""
 
 
 class RunFolder:
@@ -64,19 +66,35 @@ class RunFolder:
         written = self.path / "config.yaml"
         if written.exists():
             before = yaml.safe_load(written.read_text())
-            differing = sorted(k for k in {*before, *config} if before.get(k) != config.get(k))
+            if self.latest_checkpoint() is None and not self.metrics():
+                self._write_start(
+                    config
+                )  # it stopped before its first step, at the preflight say: nothing is lost
+                return False
+            differing = sorted(k for k in {*before, *config} - CHANGEABLE if before.get(k) != config.get(k))
             if differing:
                 changes = "; ".join(f"{k}: {before.get(k)!r} -> {config.get(k)!r}" for k in differing)
                 raise HalignError(
                     f"{self.path} holds an unfinished run with other settings ({changes}); "
                     "name another output, or --overwrite"
                 )
-            return self.latest_checkpoint() is not None
-        if any(self.path.iterdir()):
+            self._write_config(config)
+            if self.latest_checkpoint() is None:
+                self.forget_after(-1)
+                return False
+            return True
+        if any(not p.name.endswith(".partial") for p in self.path.iterdir()):
             raise HalignError(f"{self.path} is not empty and no run folder; name another output")
-        write_text(written, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-        write_text(self.path / "environment.json", json.dumps(environment(), indent=1))
+        self._write_start(config)
         return False
+
+    def _write_start(self, config: Mapping[str, Any]) -> None:
+        self._write_config(config)
+        write_text(self.path / "environment.json", json.dumps(environment(), indent=1))
+
+    def _write_config(self, config: Mapping[str, Any]) -> None:
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        write_text(self.path / "config.yaml", text)
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append a row to metrics.jsonl."""
@@ -84,10 +102,11 @@ class RunFolder:
             file.write(json.dumps(dict(row)) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All rows so far."""
+        """All rows so far. A last line that a dying process left unfinished is no row."""
         if not self.metrics_path.exists():
             return []
-        return [json.loads(line) for line in self.metrics_path.read_text().splitlines() if line.strip()]
+        lines = self.metrics_path.read_text().split("\n")[:-1]
+        return [json.loads(line) for line in lines if line.strip()]
 
     def forget_after(self, step: int) -> None:
         """Drop metrics of steps past the one being resumed from: they will be made again."""
@@ -122,15 +141,17 @@ class RunFolder:
         return target
 
     def finish(self, policy: Policy, facts: Mapping[str, Any]) -> None:
-        """Write the result and the ``done`` marker, drop the checkpoints."""
+        """Write the result and the ``done`` marker, then drop the checkpoints."""
         partial = self.path / "model.partial"
         shutil.rmtree(partial, ignore_errors=True)
         policy.save(partial)
-        write_text(partial / "halign_rendering.json", json.dumps(policy.rendering, indent=1))
+        write_text(partial / RENDERING, json.dumps(policy.rendering, indent=1))
         shutil.rmtree(self.model_path, ignore_errors=True)
         partial.rename(self.model_path)
-        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
         write_text(self.path / "done", json.dumps(dict(facts), indent=1))
+        shutil.rmtree(
+            self.path / "checkpoints", ignore_errors=True
+        )  # until the marker stands they may be needed
 
 
 def load_state(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -23,15 +23,15 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object, set_seed
 
 from halign import measures, optimizers
-from halign.adapters import add_lora
+from halign.adapters import add_lora, check_adapters, has_adapters
 from halign.binding import Scored
 from halign.config import RunConfig, resolve
 from halign.errors import HalignError
 from halign.examples import Example
 from halign.losses import Losses, Statistics
-from halign.models import Policy, disable_dropout, fingerprint, load
+from halign.models import Policy, checkpoint_gradients, disable_dropout, fingerprint, load
 from halign.plan import Pack, Plan, Step
-from halign.preflight_model import preflight
+from halign.preflight_model import check_positions, preflight
 from halign.prepare import Prepared, prepare
 from halign.progress import Display, step_note
 from halign.reference import CachedReference, LiveReference, Reference, items_fingerprint
@@ -104,14 +104,12 @@ def train(
     """
     config = resolve(objective, settings)
     folder = RunFolder(output)
-    if overwrite:
-        folder.clear()
-    if folder.done:
+    if folder.done and not overwrite:
         return Run(folder.path, folder.metrics())
     if not isinstance(policy, Policy):
         policy = load(policy)
     with Display(quiet=quiet) as display:
-        Trainer(policy, examples, evaluation, config, folder, display, dict(record or {})).run()
+        Trainer(policy, examples, evaluation, config, folder, display, dict(record or {}), overwrite).run()
     return Run(folder.path, folder.metrics(), policy)
 
 
@@ -127,15 +125,25 @@ class Trainer:
         folder: RunFolder,
         display: Display,
         record: Row,
+        overwrite: bool = False,
     ) -> None:
+        self.undo = contextlib.ExitStack()
+        self.overwrite = overwrite
         self.policy, self.config, self.settings = policy, config, config.train
         self.folder, self.display = folder, display
         self.accelerator = make_accelerator(self.settings.dtype)
         self.rank, self.ranks = self.accelerator.process_index, self.accelerator.num_processes
         self.main = self.accelerator.is_main_process
         set_seed(self.settings.seed)
+        if evaluation is not None and self.settings.eval_share:
+            raise HalignError("eval_share would have no effect: evaluation data was given")
         display.phase("rendering", len(examples))
         self.prepared: Prepared = prepare(policy, examples, evaluation, config, display.advance)
+        if self.settings.eval_every and not self.prepared.evaluation:
+            raise HalignError(
+                "eval_every would have no effect: nothing is held out (eval_share, or evaluation data)"
+            )
+        check_positions(self.prepared, policy.model, self.settings.accept)
         policy.rendering = self.prepared.renderer.settings
         self.losses = Losses(config, self.prepared.train)
         self.record = {
@@ -148,8 +156,12 @@ class Trainer:
         self.stop_asked = self.warned = False
 
     def run(self) -> None:
-        """Everything, in order."""
-        resuming = self._agreed(self.main and self.folder.start(self.record))
+        """Everything, in order. The model is left as it was but for its weights (and adapters)."""
+        with self.undo:
+            self._run()
+
+    def _run(self) -> None:
+        resuming = self._agreed(self.main and self._claim_folder())
         self._set_up_model()
         self._set_up_plans()
         self._set_up_reference()
@@ -171,18 +183,28 @@ class Trainer:
             self.folder.finish(self.policy, {"steps": self.plan.steps, "seconds": seconds})
         self.accelerator.wait_for_everyone()
 
+    def _claim_folder(self) -> bool:
+        """Begin or go on in the folder; True if there is something to resume. Only now that model and data will do is an old run
+        deleted that was to be overwritten."""
+        if self.overwrite:
+            self.folder.clear()
+        return self.folder.start(self.record)
+
     # -- setting up --------------------------------------------------------------------------------------------------
 
     def _set_up_model(self) -> None:
         s, model = self.settings, self.policy.model
         capability = self.policy.capability
-        if s.lora_rank and not hasattr(model, "peft_config"):
+        self.fresh_adapters = bool(s.lora_rank) and not has_adapters(model)
+        if self.fresh_adapters:
             model = self.policy.model = add_lora(model, s)
+        elif s.lora_rank:
+            check_adapters(model, s)
         if s.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
-            model.enable_input_require_grads()  # type: ignore[operator]
-        if not s.dropout and not s.lora_dropout:
-            disable_dropout(model)
+            self.undo.callback(checkpoint_gradients(model))
+        if not s.dropout:
+            self.undo.callback(disable_dropout(model, keep_adapters=bool(s.lora_dropout)))
+        self.undo.callback(model.train, model.training)
         model.train()
         scheme = capability.scheme
         if s.dropout:
@@ -201,6 +223,11 @@ class Trainer:
         prepared = self.accelerator.prepare(scorer, *built)
         self.scorer, self.optimizers = prepared[0], list(prepared[1:])
         self.trainable = [p for p in self.scorer.parameters() if p.requires_grad]
+        if any(p.dtype != torch.float32 for p in self.trainable):
+            self.display.warn(
+                "the trained weights are kept in bf16: changes smaller than 1/256 of a weight are lost, which at the usual "
+                "learning rates is nearly all of them. Load them in fp32 and train with dtype=bf16"
+            )
         self.rates = optimizers.base_rates(self.optimizers)
 
     def _set_up_plans(self) -> None:
@@ -221,7 +248,11 @@ class Trainer:
             shuffle=s.shuffle,
             **common,
         )
-        self.eval_plan = Plan(held, batch_items=len(held), shuffle="none", **common) if held else None
+        self.eval_plan = (
+            Plan(held, batch_items=len(held), shuffle="none", spare=self.prepared.train, **common)
+            if held
+            else None
+        )
         warmup = round(s.warmup if s.warmup >= 1 else s.warmup * self.plan.steps)
         self.factor = optimizers.schedule(s.schedule, steps=self.plan.steps, warmup=warmup)
 
@@ -233,7 +264,8 @@ class Trainer:
         plans = [plan for plan in (self.plan, self.eval_plan) if plan]
         source = self.settings.reference
         if source == "auto":
-            source = "adapter" if self.settings.lora_rank else "cached"
+            # without adapters that were trained before, the model is not the one that training starts from
+            source = "adapter" if self.fresh_adapters else "cached"
         if source == "cached":
             self.reference = {id(plan): self._compute_reference(plan) for plan in plans}
             return
@@ -245,8 +277,9 @@ class Trainer:
 
     def _compute_reference(self, plan: Plan) -> CachedReference:
         self.display.phase("reference", len(plan.items))
+        self.scorer.eval()
         with torch.no_grad():
-            return CachedReference.compute(
+            computed = CachedReference.compute(
                 self.scorer,
                 plan,
                 score=score,
@@ -257,6 +290,8 @@ class Trainer:
                 ranks=self.ranks,
                 gather=self._gathered,
             )
+        self.scorer.train()
+        return computed
 
     # -- one step ----------------------------------------------------------------------------------------------------
 

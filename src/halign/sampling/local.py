@@ -86,7 +86,7 @@ class TransformersSampler:
         if renderer is None:
             from halign.render import Renderer
 
-            renderer = Renderer(policy.tokenizer, stop_ids=policy.stop_ids, **policy.rendering)
+            renderer = Renderer(policy.tokenizer, **{"stop_ids": policy.stop_ids, **policy.rendering})
         self.renderer = renderer
 
     def sample(
