@@ -37,7 +37,7 @@ MEMORY: dict[tuple[Workload, Peer], float] = {("conversations", "trl"): 1 / 3}
 PREPARATION = 5.0
 """Least ratio of pairs prepared per second to TRL's."""
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=150)
 
 
 @dataclass(frozen=True)
