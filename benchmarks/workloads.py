@@ -105,7 +105,7 @@ def _dialogues() -> Iterator[tuple[str, list[Row], list[str]]]:
         return
     from halign.worlds import care
 
-    for made in care.conversations(1200, split="train", seed=0, intents=(6, 7)):
+    for made in care.conversations(1200, split="train", seed=0, intents=(5, 5)):
         messages = [_message(m.role, m.content) for m in made.dialogue.messages]
         if _agent_turns(messages) in TURNS:
             yield made.conversation, messages, list(made.dialogue.guardrails)
