@@ -15,6 +15,9 @@ from halign.config import TrainSettings, parse_overrides, read_yaml, resolve
 from halign.errors import HalignError
 from halign.objectives.registry import find, names
 
+RECORDED = ("model", "data", "output", "eval_data", "guardrails", "weights", "skip_bad")
+"""Options that a run's config.yaml holds beside its settings."""
+
 
 def show_help(context: typer.Context, asked: bool) -> None:
     """The usual help, then every setting with its type, default and meaning."""
@@ -70,7 +73,9 @@ def train(
     guardrails: Annotated[
         str | None, typer.Option(help="Column with the rules, if not called guardrails.")
     ] = None,
-    weights: Annotated[str, typer.Option(help="Precision the weights are loaded in: fp32 or bf16.")] = "fp32",
+    weights: Annotated[
+        str | None, typer.Option(help="Precision the weights are loaded in: fp32 (default) or bf16.")
+    ] = None,
     skip_bad: Annotated[bool, typer.Option(help="Leave bad rows out, and count them.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Start anew even if there is a run in the folder.")] = False,
     quiet: Annotated[bool, typer.Option(help="Show errors only.")] = False,
@@ -91,7 +96,7 @@ def train(
     from halign.training import train as run_training
 
     given = read_yaml(config) if config else {}
-    named = {k: given.pop(k, None) for k in ("model", "data", "output", "eval_data", "guardrails")}
+    named = {k: given.pop(k, None) for k in RECORDED}
     words = list(settings or [])
     if method and "=" in method:  # METHOD was left to the config
         words, method = [method, *words], None
@@ -103,6 +108,7 @@ def train(
     model, data = model or named["model"], data or named["data"]
     output = output or (Path(named["output"]) if named["output"] else None)
     eval_data, guardrails = eval_data or named["eval_data"], guardrails or named["guardrails"]
+    weights, skip_bad = weights or named["weights"] or "fp32", skip_bad or bool(named["skip_bad"])
     missing = [n for n, v in (("--model", model), ("--data", data), ("--output", output)) if v is None]
     if missing or model is None or data is None or output is None:
         raise HalignError(
@@ -129,6 +135,8 @@ def train(
             "data": data,
             **({"eval_data": eval_data} if eval_data else {}),
             **({"guardrails": guardrails} if guardrails else {}),
+            **({"weights": weights} if weights != "fp32" else {}),
+            **({"skip_bad": True} if skip_bad else {}),
         },
         **merged,
     )
