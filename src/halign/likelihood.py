@@ -36,7 +36,8 @@ def logps(
     Args:
         policy: from ``halign.load``.
         responses: (prompt, response) pairs. A prompt is a dialogue, messages, or plain text; a response is text, a message, or
-            token ids as they were sampled.
+            token ids as they were sampled. After an empty prompt the first token of a text is not scored, unless the model
+            has a BOS token: nothing predicts it.
         separate: score every path apart (the plain way) instead of in tries.
         max_tokens: distinct tokens in one forward pass.
         dtype: ``fp32``, or ``bf16`` for autocast.
