@@ -9,7 +9,7 @@ import sys
 import typer
 
 import halign
-from halign.cli import data, train
+from halign.cli import chat, compare, data, demo, report, run, sample, train
 from halign.errors import HalignError
 
 app = typer.Typer(
@@ -35,8 +35,14 @@ def _common(
     """Options before the sub-command."""
 
 
+app.command("demo")(demo.demo)
 app.command("train", context_settings={"help_option_names": []})(train.train)
 app.add_typer(data.app, name="data")
+app.command("sample")(sample.sample)
+app.command("chat")(chat.chat)
+app.command("compare")(compare.compare)
+app.command("run")(run.run)
+app.command("report")(report.report)
 
 
 def main() -> None:
