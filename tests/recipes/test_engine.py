@@ -16,6 +16,7 @@ import toy_stages
 from rich.console import Console
 
 from halign.errors import HalignError
+from halign.recipes import engine
 from halign.recipes.display import RichBoard
 from halign.recipes.engine import run, work_ahead
 from halign.recipes.stages import Stage, Store, in_order
@@ -139,7 +140,8 @@ def test_two_runs_do_not_work_on_one_stage(tmp_path):
     assert run([stage], store, workers=0).made == ["s"]
 
 
-def test_a_long_stage_gets_all_cores_unless_much_can_run_beside_it(tmp_path):
+def test_a_long_stage_gets_all_idle_cores_unless_much_can_run_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "_idle_cores", lambda cores: cores - 0.2)
     store = Store(tmp_path)
     base = Stage("base", f"{HERE}:number", settings={"value": 1}, cost=100.0)
     small = Stage("small", f"{HERE}:number", settings={"value": 2}, cost=5.0)

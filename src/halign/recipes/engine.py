@@ -2,7 +2,7 @@
 side.
 
 Small models on a CPU gain more from two processes of one thread each than from one process of two threads,
-so stages run in worker processes; a stage that has the machine to itself gets all its cores.
+so stages run in worker processes; a stage that has the machine to itself gets all cores that are idle.
 """
 
 from __future__ import annotations
@@ -159,7 +159,9 @@ def _schedule(
         if not failures:
             for stage in ready[:free]:
                 beside = sum(s.cost for s in todo if s.name in pending and not _related(s, stage))
-                threads = cores if beside < 0.25 * stage.cost else max(1, cores // workers)
+                threads = max(1, cores // workers)
+                if beside < 0.25 * stage.cost:
+                    threads = max(threads, round(_idle_cores(cores)))
                 running[pool.submit(_work, stage, store.root, threads)] = stage
                 del waiting[stage.name]
                 board.begin(stage.name)
@@ -182,6 +184,13 @@ def _schedule(
         if isinstance(error, BrokenProcessPool):
             raise HalignError(f"{stage.title or stage.name}: its process died (out of memory?)") from error
         raise error
+
+
+def _idle_cores(cores: int) -> float:
+    """How many cores nobody uses just now. Threads that must wait for a busy core cost more than they bring."""
+    import psutil  # accelerate brings it
+
+    return cores * (1 - psutil.cpu_percent(interval=0.3) / 100)
 
 
 def _related(a: Stage, b: Stage) -> bool:
