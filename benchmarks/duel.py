@@ -49,7 +49,7 @@ class Match:
     batch_items: int = 0
     reference: Reference = "cached"
     peer_size: int = 0
-    max_tokens: int = 4096
+    max_tokens: int = 2048
     guardrails: bool = False
     warmup: int = 1
 

@@ -33,7 +33,7 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-FROM_SCRATCH = {
+FROM_SCRATCH: dict[str, Any] = {
     "optimizer": "muon",
     "learning_rate": 5e-3,
     "embedding_learning_rate": 3e-3,
@@ -75,12 +75,13 @@ class Trial:
             make_model(fresh, [*self._read("care/star_train"), *self._read("care/sgd_train", 0.3)])
         rows = [self._conversations("star", fresh, 1.0), self._conversations("sgd", fresh, 0.4)]
         talks = self.output / "sft-star" / "model"
-        for objective, settings in {
+        preferences: dict[str, dict[str, Any]] = {
             "sft": {"learning_rate": 1e-4},
             "dpo": {"learning_rate": 5e-5, "beta": 0.1, "pairs": "best_rest"},
             "ipo": {"learning_rate": 5e-5, "beta": 0.1, "pairs": "best_rest"},
             "kto": {"learning_rate": 5e-5, "beta": 0.1, "pairs": "best_rest", "balance": True},
-        }.items():
+        }
+        for objective, settings in preferences.items():
             rows.append(self._preferences("star_choices", objective, talks, settings, 0.5))
         rows.append(
             self._preferences(
@@ -128,9 +129,7 @@ class Trial:
             record={"data": f"preferences/{name}_train"},
             **settings,
         )
-        pairs = [
-            p for p in as_kind(held_out, "pairs", how=None if name.startswith("hh") else "best_rest").examples
-        ]
+        pairs = list(as_kind(held_out, "pairs", how=None if name.startswith("hh") else "best_rest").examples)
         accuracy = preference_accuracy(start, RunFolder(output).model_path, pairs, self.dtype)
         return {"data": f"preferences/{name}", "objective": objective, **before_and_after(run), **accuracy}
 

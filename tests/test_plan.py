@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from halign.errors import HalignError
 from halign.items import Item, Path
-from halign.plan import MISMATCH, Pack, Plan, Slot, count_distinct
+from halign.plan import MISMATCH, OVERSIZE, Pack, Plan, Slot, count_distinct
 
 
 def items(sizes: list[int], paths: int = 2, length: int = 6, seed: int = 0) -> list[Item]:
@@ -87,7 +87,10 @@ def test_packs_keep_to_the_budget_unless_one_item_alone_exceeds_it(
     for pack in packs_of(plan, 0):
         widths = [width(plan, row) for row in pack.rows]
         used = sum(widths) if how["flat"] and not how["separate"] else len(widths) * max(widths)
-        assert used <= how["max_tokens"] or len(pack.items) == 1
+        whole = (
+            len(pack.rows) == 1 and used <= OVERSIZE * how["max_tokens"]
+        )  # its parts would repeat a long trunk
+        assert used <= how["max_tokens"] or len(pack.items) == 1 or whole
         if how["separate"]:
             assert all(len(row) == 1 for row in pack.rows)
         else:  # one trie a row, and a trie holds one conversation
@@ -239,3 +242,23 @@ def test_little_or_nothing() -> None:
 def test_count_distinct_counts_prefixes(paths: list[list[int]]) -> None:
     prefixes = {tuple(p[:i]) for p in paths for i in range(1, len(p) + 1)}
     assert count_distinct([np.array(p, dtype=np.int32) for p in paths]) == len(prefixes)
+
+
+def test_a_long_trunk_is_not_encoded_again_and_again_to_keep_to_the_budget() -> None:
+    """Sixteen pairs behind a trunk of 900 tokens, with a budget of 1,000: split, every pair would repeat the trunk."""
+    trunk = np.arange(900, dtype=np.int32)
+    made = [
+        Item(
+            "pairs",
+            tuple(Path(trunk, np.array([1000 + 20 * i + 10 * k + j for j in range(10)])) for k in (0, 1)),
+            "c",
+        )
+        for i in range(16)
+    ]
+    plan = Plan(made, batch_items=16, max_tokens=1000, flat=True)
+    assert [width(plan, row) for pack in packs_of(plan, 0) for row in pack.rows] == [900 + 16 * 20]
+    far_over = Plan(made, batch_items=16, max_tokens=200, flat=True)
+    assert all(len(pack.items) == 1 for pack in packs_of(far_over, 0))
+    short = [Item("pairs", tuple(Path(p.prompt[:20], p.response) for p in item.paths), "c") for item in made]
+    plan = Plan(short, batch_items=16, max_tokens=300, flat=True)
+    assert sorted(width(plan, row) for pack in packs_of(plan, 0) for row in pack.rows) == [180, 180]

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -39,7 +40,9 @@ class TrainSettings(BaseModel):
     batch_items: int = Field(
         8, gt=0, description="items (pairs, lists, singles, agent turns) in one optimiser step"
     )
-    max_tokens: int = Field(4096, gt=0, description="distinct tokens in one forward pass, padding included")
+    max_tokens: int | None = Field(
+        None, gt=0, description="distinct tokens in one forward pass; unset: 2048 on a CPU, 16384 on a GPU"
+    )
     max_length: int | None = Field(
         None, gt=0, description="tokens of prompt and response; longer prompts lose whole old turns"
     )
@@ -266,6 +269,8 @@ def resolve(objective: str | Mapping[str, float], settings: Mapping[str, Any]) -
         )
     complete = {name: _complete(objectives[name], own[name]) for name in mixture}
     _reject_ineffective(train, set(train_given), list(objectives.values()))
+    if train.max_tokens is None:
+        train = train.model_copy(update={"max_tokens": 16384 if torch.cuda.is_available() else 2048})
     if train.learning_rate is None:
         rate = 2e-5 if all(o.kind == "tokens" for o in objectives.values()) else 1e-6
         train = train.model_copy(update={"learning_rate": rate * (10 if train.lora_rank else 1)})

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from halign.products import applies, product
+
 CPU_CHUNK_ELEMENTS = 512 * 1024
 GPU_CHUNK_ELEMENTS = 64 * 1024 * 1024
 
@@ -112,7 +114,7 @@ class _LinearLogps(torch.autograd.Function):
                 d_bias += d_logits.sum(0)
             small = d_logits.to(dtype)
             if d_hidden is not None:
-                d_hidden[rows] = small @ compute_weight
+                d_hidden[rows] = product(small, compute_weight.T)
             if d_weight is not None:
                 _accumulate_product(d_weight, small, inputs)
         return (
@@ -127,15 +129,15 @@ class _LinearLogps(torch.autograd.Function):
 
 
 def _accumulate_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    if left.dtype == torch.float32:
+    if left.dtype == torch.float32 and not applies(left.T, right.T):
         total.addmm_(left.T, right)
     else:
-        total += left.T @ right
+        total += product(left.T, right.T)
 
 
 def _logits(inputs: Tensor, weight: Tensor, bias: Tensor | None, transform: LogitTransform) -> Tensor:
     """Transformed logits of one chunk; float32 whenever anything but a plain product is applied to them."""
-    logits = inputs @ weight.T
+    logits = product(inputs, weight)
     if bias is not None or transform.scale != 1.0 or transform.cap is not None:
         logits = logits.float()
         if bias is not None:

@@ -22,6 +22,11 @@ from halign.items import Item, Path
 MISMATCH = -1
 """Path number of an item's mismatched completion: its prompt followed by another conversation's response."""
 
+SPLIT_COST = 1.3
+"""A trie over the budget stays whole if its parts would hold this many times its tokens ..."""
+OVERSIZE = 4
+"""... and it is no larger than this many budgets."""
+
 Shuffle = Literal["conversations", "items", "none"]
 
 
@@ -166,13 +171,16 @@ class Plan:
         return list(groups.values())
 
     def _rows(self, units: list[tuple[Slot, ...]]) -> list[tuple[int, tuple[Slot, ...]]]:
-        """One trie for the units if it fits, else halves."""
+        """One trie for the units if it fits; else its halves, unless a long trunk makes them cost much more than the whole."""
         slots = tuple(slot for unit in units for slot in unit)
         width = count_distinct([self.path(slot).ids for slot in slots])
         if width <= self.max_tokens or len(units) == 1:
             return [(width, slots)]
         half = len(units) // 2
-        return self._rows(units[:half]) + self._rows(units[half:])
+        halves = self._rows(units[:half]) + self._rows(units[half:])
+        if width <= OVERSIZE * self.max_tokens and sum(w for w, _ in halves) > SPLIT_COST * width:
+            return [(width, slots)]
+        return halves
 
     def _fill_separate(self, chosen: Sequence[int], mismatched: bool) -> list[Pack]:
         """Packs of single-path rows, sorted by the longest path of an item, padded; items stay whole."""

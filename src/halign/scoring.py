@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from halign.attention import MaskScheme, model_masks
 from halign.head import LogitTransform, head_logps
+from halign.products import FasterLinear, prefers_onednn
 from halign.trie import TreeBatch
 from halign.trie_attention import NAME
 
@@ -78,7 +80,10 @@ class Scorer(nn.Module):
         """
         if not batch.causal and not self.scheme.shares:
             raise ValueError("this model reads separate paths only, but the batch holds a branching trie")
-        inputs = self._inputs(batch)
+        with FasterLinear() if prefers_onednn() else contextlib.nullcontext():
+            return self._scores(batch, self._inputs(batch))
+
+    def _scores(self, batch: TreeBatch, inputs: dict[str, Any]) -> Scores:
         if self.transform is None:
             logps = self._whole_logits(batch, inputs)
         else:
