@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from halign.products import applies, product
+from halign.products import applies, checkpoint_contexts, product
 
 CPU_CHUNK_ELEMENTS = 512 * 1024
 GPU_CHUNK_ELEMENTS = 64 * 1024 * 1024
@@ -166,7 +166,9 @@ def _module_logps(
     for rows, wanted in _chunks(len(hidden), read, size):
         args = (hidden[rows], read[wanted] - rows.start, targets[wanted])
         parts.append(
-            checkpoint(chunk, *args, use_reentrant=False) if torch.is_grad_enabled() else chunk(*args)
+            checkpoint(chunk, *args, use_reentrant=False, context_fn=checkpoint_contexts)
+            if torch.is_grad_enabled()
+            else chunk(*args)
         )
     return torch.cat(parts) if parts else hidden.new_zeros(0, dtype=torch.float32)
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from halign.errors import HalignError
 from halign.probe import Capability, probe
+from halign.products import checkpoint_contexts
 from halign.scoring import unwrap
 
 log = logging.getLogger(__name__)
@@ -174,7 +175,7 @@ def checkpoint_gradients(model: Any) -> Callable[[], None]:
     inner = unwrap(model)
     if inner.is_gradient_checkpointing:
         return lambda: None
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": checkpoint_contexts})
     model.enable_input_require_grads()
 
     def undo() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from halign.attention import MaskScheme, model_masks
 from halign.head import LogitTransform, head_logps
-from halign.products import FasterLinear, prefers_onednn
+from halign.products import faster_linear
 from halign.trie import TreeBatch
 from halign.trie_attention import NAME
 
@@ -80,7 +79,7 @@ class Scorer(nn.Module):
         """
         if not batch.causal and not self.scheme.shares:
             raise ValueError("this model reads separate paths only, but the batch holds a branching trie")
-        with FasterLinear() if prefers_onednn() else contextlib.nullcontext():
+        with faster_linear():
             return self._scores(batch, self._inputs(batch))
 
     def _scores(self, batch: TreeBatch, inputs: dict[str, Any]) -> Scores:
