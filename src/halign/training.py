@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import gather_object, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_seed
 
 from halign import measures, optimizers
 from halign.adapters import add_lora, check_adapters, has_adapters
@@ -525,7 +525,10 @@ def score(scorer: torch.nn.Module, batch: TreeBatch) -> Scores:
 def make_accelerator(dtype: str) -> Accelerator:
     """An accelerator of this precision, whatever one was made before in this process."""
     AcceleratorState._reset_state()
-    return Accelerator(mixed_precision="bf16" if dtype == "bf16" else "no")
+    # a language model's buffers are constants; sending them before a forward pass would make every rank wait for all others'
+    # passes, of which there need not be as many
+    alone = DistributedDataParallelKwargs(broadcast_buffers=False)
+    return Accelerator(mixed_precision="bf16" if dtype == "bf16" else "no", kwargs_handlers=[alone])
 
 
 def random_state() -> dict[str, torch.Tensor]:
