@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 
 from halign.cache import cache_dir
 from halign.errors import HalignError
-from halign.examples import Conversation
+from halign.examples import Conversation, Example
 from halign.progress import Display
+from halign.worlds.care.dictation import dictations
 from halign.worlds.care.generator import conversations
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class Size:
     """How large a base model is, and what it reads.
 
     Attributes:
-        conversations: how many it reads, once each.
+        dictations: how many it reads first (see ``dictation``), about 35 new tokens each.
+        conversations: how many it reads then, about 260 tokens each; everything once.
         batch_items: turns (customers' and agents') in one step; eight of them hold about 300 new tokens.
         learning_rate: of Muon, for the matrices; ``embedding_learning_rate`` is AdamW's, for the rest.
     """
@@ -44,11 +46,12 @@ class Size:
     heads: int
     inner: int
     vocabulary: int
+    dictations: int
     conversations: int
     batch_items: int = 56
     max_tokens: int = 1600
-    learning_rate: float = 5e-3
-    embedding_learning_rate: float = 3e-3
+    learning_rate: float = 2e-2
+    embedding_learning_rate: float = 6e-3
     schedule: str = "linear"
     warmup: float = 0.03
     dtype: str = "bf16"
@@ -56,8 +59,19 @@ class Size:
 
 
 SIZES: dict[str, Size] = {
-    "tiny": Size(width=64, layers=2, heads=2, inner=128, vocabulary=768, conversations=300, batch_items=16),
-    "demo": Size(width=256, layers=4, heads=4, inner=704, vocabulary=1536, conversations=7000),
+    "tiny": Size(
+        width=64,
+        layers=2,
+        heads=2,
+        inner=128,
+        vocabulary=768,
+        dictations=300,
+        conversations=300,
+        batch_items=16,
+    ),
+    "demo": Size(
+        width=256, layers=4, heads=4, inner=704, vocabulary=1536, dictations=2800, conversations=5500
+    ),
 }
 
 
@@ -106,6 +120,7 @@ def pretrain(settings: Size, work: Path, progress: Progress | None = None) -> Pa
 
     examples = corpus(settings)
     policy = untrained(settings, examples)
+    lessons: list[Example] = [*dictations(settings.dictations, seed=settings.seed), *examples]
     config = resolve(
         "sft",
         {
@@ -118,13 +133,14 @@ def pretrain(settings: Size, work: Path, progress: Progress | None = None) -> Pa
             "dtype": settings.dtype,
             "batch_items": settings.batch_items,
             "max_tokens": settings.max_tokens,
+            "shuffle": "none",
             "seed": settings.seed,
             "tensorboard": False,
         },
     )
     folder = RunFolder(work / "run")
     with _Told(progress) as display:
-        Trainer(policy, examples, None, config, folder, display, {}).run()
+        Trainer(policy, lessons, None, config, folder, display, {}).run()
     made = work / "model"
     shutil.copytree(folder.model_path, made)
     return made
@@ -179,6 +195,7 @@ def untrained(settings: Size, examples: list[Conversation]) -> Policy:
             num_key_value_heads=settings.heads,
             max_position_embeddings=1024,
             tie_word_embeddings=True,
+            initializer_range=settings.width**-0.5,
             eos_token_id=end,
             pad_token_id=pad,
             bos_token_id=None,
