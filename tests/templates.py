@@ -1,6 +1,6 @@
 """Chat templates as strings, one of each kind that rendering has to get right, and small tokenizers for them."""
 
-# ruff: noqa: E501 (Jinja keeps its lines)
+
 
 from __future__ import annotations
 

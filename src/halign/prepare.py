@@ -15,7 +15,6 @@ from halign.items import Item, Kind
 from halign.models import Policy
 from halign.render import Renderer
 
-
 RENDERED_AT_ONCE = 512
 """Examples rendered between two updates of the progress display."""
 
