@@ -1,7 +1,5 @@
 """Chat templates as strings, one of each kind that rendering has to get right, and small tokenizers for them."""
 
-
-
 from __future__ import annotations
 
 from functools import lru_cache
