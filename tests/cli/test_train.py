@@ -209,7 +209,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     halign: Halign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process of its own, a real SIGINT in the middle of its steps."""
-    settings = [*SMALL, "optimizer=sgd", "epochs=100"]
+    settings = [*SMALL, "optimizer=sgd", "epochs=40"]
     command = [sys.executable, "-c", "from halign.cli.main import main; main()", "train", "sft", *settings]
     command += ["--model", str(halign.policy), "--data", str(halign.data), "--output", str(tmp_path / "cut")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
