@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -108,7 +109,7 @@ def train(
         return Run(folder.path, folder.metrics())
     if not isinstance(policy, Policy):
         policy = load(policy)
-    with Display(quiet=quiet) as display:
+    with Display(quiet=quiet or os.environ.get("RANK", "0") != "0") as display:
         Trainer(policy, examples, evaluation, config, folder, display, dict(record or {}), overwrite).run()
     return Run(folder.path, folder.metrics(), policy)
 

@@ -49,6 +49,7 @@ def main() -> None:
     """Entry point: a HalignError is one message on stderr and exit code 2; an interrupted run exits with 130."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # our own display says what is going on
     try:
         app()
     except HalignError as error:
