@@ -20,6 +20,7 @@ TOY = {
     "conversations": 12,
     "validation_conversations": 4,
     "test_prompts": 6,
+    "kl_prompts": 4,
     "histories": ["mixed"],
     "sampling": {"max_new_tokens": 12},
 }
@@ -117,6 +118,8 @@ def test_from_nothing_to_a_report(finished):
     for model in results["models"].values():
         assert {"adherence", "naturalness", "hallucination", ALL} <= set(model["mixed"])
     assert results["models"]["base"]["all"]["kl"]["value"] == 0.0
+    assert results["models"]["Mipo"]["all"]["kl"]["n"] == 4
+    assert results["models"]["Mipo"]["all"]["adherence"]["n"] == 6
     assert len([c for c in results["comparisons"] if c["prompts"] == "all"]) == 4 + 6
     for name in settings["arms"]:
         assert (folder / "out" / "runs" / name / "model" / "config.json").exists()

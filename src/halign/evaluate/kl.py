@@ -10,7 +10,7 @@ from halign.items import Ids
 
 
 def log_ratios(
-    policy: Any, reference: Any, prompts: Sequence[Dialogue], replies: Sequence[Ids]
+    policy: Any, reference: Any, prompts: Sequence[Dialogue], replies: Sequence[Ids], *, dtype: str = "fp32"
 ) -> list[float]:
     """log pi(y|x) - log pi_ref(y|x) for each sampled reply, in nats.
 
@@ -21,5 +21,5 @@ def log_ratios(
     from halign.likelihood import logps
 
     pairs = [(p, ids) for p, ids in zip(prompts, replies, strict=True)]
-    ratios = logps(policy, pairs) - logps(reference, pairs)
+    ratios = logps(policy, pairs, dtype=dtype) - logps(reference, pairs, dtype=dtype)
     return [float(r) for r in ratios]

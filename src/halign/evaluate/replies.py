@@ -60,7 +60,8 @@ class Scores:
     Attributes:
         shares: measure -> share of replies that are acceptable (for hallucination: that invent nothing).
         kl: mean over replies of log pi - log pi_ref on the model's own samples: an unbiased estimate of the
-            KL divergence from the reference per reply, in nats. None where there is no reference.
+            KL divergence from the reference per reply, in nats, over the replies where it was measured; None
+            if there are not at least two.
         tokens: mean length of a reply.
         unfinished: share that never said stop.
         repeats: share whose text contains the same five words in a row twice.
@@ -76,10 +77,10 @@ class Scores:
 def score(replies: Sequence[Reply]) -> Scores:
     """All the numbers about one model."""
     clusters = [r.conversation for r in replies]
-    kls = [r.kl for r in replies if r.kl is not None]
+    kls = [(r.kl, r.conversation) for r in replies if r.kl is not None]
     return Scores(
         shares={m: share([bool(_measure(m)(r)) for r in replies], clusters) for m in measures(replies)},
-        kl=mean(kls, clusters) if len(kls) == len(replies) else None,
+        kl=mean([k for k, _ in kls], [c for _, c in kls]) if len({c for _, c in kls}) > 1 else None,
         tokens=mean([r.tokens for r in replies], clusters),
         unfinished=share([not r.finished for r in replies], clusters),
         repeats=share([repeats(r.text) for r in replies], clusters),

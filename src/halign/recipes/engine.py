@@ -187,7 +187,9 @@ def _schedule(
 
 
 def _idle_cores(cores: int) -> float:
-    """How many cores nobody uses just now. Threads that must wait for a busy core cost more than they bring."""
+    """How many cores nobody uses just now. Threads that must wait for a busy core cost more than they
+    bring.
+    """
     import psutil  # accelerate brings it
 
     return cores * (1 - psutil.cpu_percent(interval=0.3) / 100)

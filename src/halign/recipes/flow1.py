@@ -69,7 +69,12 @@ def build(settings: Mapping[str, Any], *, split: str = "test") -> Graph:
         answers[name] = Stage(
             f"answers-{name}" if split == "test" else f"answers-{split}-{name}",
             "halign.recipes.steps:answer",
-            settings={"split": split, "histories": histories, "sampling": dict(settings["sampling"])},
+            settings={
+                "split": split,
+                "histories": histories,
+                "sampling": dict(settings["sampling"]),
+                "kl_prompts": settings["kl_prompts"],
+            },
             inputs={"model": stage, "base": arms[BASE], "data": data},
             title=f"{name} answers {settings['test_prompts'] * len(histories)} customers",
             why="Held-out prompts that no model has seen; every model gets the same ones.",
