@@ -60,7 +60,7 @@ class LogitTransform:
 def chunk_rows(vocabulary: int, device: torch.device) -> int:
     """Positions per chunk, so that a chunk's logits fit in cache (CPU) or in a modest buffer (GPU)."""
     elements = CPU_CHUNK_ELEMENTS if device.type == "cpu" else GPU_CHUNK_ELEMENTS
-    return max(16, elements // vocabulary)
+    return max(16, elements // vocabulary // 16 * 16)
 
 
 class _LinearLogps(torch.autograd.Function):

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from halign import processor
 from halign.errors import HalignError
 from halign.probe import Capability, probe
 from halign.products import checkpoint_contexts
@@ -95,6 +96,7 @@ def load(
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    processor.prepare()
     if dtype not in DTYPES:
         raise HalignError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
     path = Path(source)

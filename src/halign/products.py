@@ -78,7 +78,7 @@ class _Linear(torch.autograd.Function):
 
 
 def faster_linear() -> AbstractContextManager[Any]:
-    """``FasterLinear`` where it is faster, else nothing (under autocast the products are not float32 anyway)."""
+    """``FasterLinear`` where it is faster, else nothing."""
     return FasterLinear() if prefers_onednn() and not torch.is_autocast_enabled("cpu") else nullcontext()
 
 

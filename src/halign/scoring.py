@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from halign.attention import MaskScheme, model_masks
+from halign.casts import SharedCasts
 from halign.head import LogitTransform, head_logps
 from halign.products import faster_linear
 from halign.trie import TreeBatch
@@ -79,7 +80,8 @@ class Scorer(nn.Module):
         """
         if not batch.causal and not self.scheme.shares:
             raise ValueError("this model reads separate paths only, but the batch holds a branching trie")
-        with faster_linear():
+        autocast = torch.is_autocast_enabled(batch.input_ids.device.type)
+        with SharedCasts() if autocast else faster_linear():
             return self._scores(batch, self._inputs(batch))
 
     def _scores(self, batch: TreeBatch, inputs: dict[str, Any]) -> Scores:

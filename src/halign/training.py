@@ -23,7 +23,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_seed
 
-from halign import measures, optimizers
+from halign import measures, optimizers, processor
 from halign.adapters import add_lora, check_adapters, has_adapters
 from halign.binding import Scored
 from halign.config import RunConfig, resolve
@@ -128,6 +128,7 @@ class Trainer:
         record: Row,
         overwrite: bool = False,
     ) -> None:
+        processor.prepare()
         self.undo = contextlib.ExitStack()
         self.overwrite = overwrite
         self.policy, self.config, self.settings = policy, config, config.train

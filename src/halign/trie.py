@@ -27,6 +27,9 @@ from halign.items import Ids, Path
 
 ROOT = -1
 """Parent of a path's first token."""
+FLAT_MULTIPLE = 64
+"""Tokens of a flat row are rounded up to a multiple of this. Libraries compile a kernel for every new shape of a product, which
+takes as long as the product and memory of its own: packs of any length made a third of a step's time (docs/log.md)."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +146,8 @@ def tree_batch(
     Args:
         rows: for each trie its paths, any paths; sharing is found on the ids.
         pad_id: id that fills short rows; it is never attended to nor supervised.
-        multiple: T is rounded up to a multiple of this (kernels like it); not for a flat batch.
-        flat: all tries end to end in one row without padding, instead of one row each.
+        multiple: T is rounded up to a multiple of this (kernels like it); for a flat batch to ``FLAT_MULTIPLE``.
+        flat: all tries end to end in one row, instead of one row each.
 
     Raises:
         ValueError: if a path has no prompt (its first response token would have no parent to be predicted from).
@@ -152,7 +155,7 @@ def tree_batch(
     tries = [build_trie([p.ids for p in row]) for row in rows]
     sizes = [len(t) for t in tries]
     if flat:
-        width = max(1, sum(sizes))
+        width = max(1, -(-sum(sizes) // FLAT_MULTIPLE)) * FLAT_MULTIPLE
         starts = np.concatenate([[0], np.cumsum(sizes)])[: len(sizes)].tolist()
         shape = (1, width)
     else:

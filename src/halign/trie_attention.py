@@ -1,8 +1,8 @@
 """Attention over tries laid end to end in one row, for processors without a sparse kernel of their own.
 
 A dense mask over a padded batch spends most of its work on what nobody sees: padding, other tries, the future. Here all tries
-of a pack stand in one row, so nothing is padded, and each trie is walked in blocks of queries that multiply with the keys up to
-the block's end only. Matrix products run in the model's precision, the softmax in float32.
+of a pack stand in one row, which is walked in blocks of queries; each multiplies with the keys from the start of its first
+query's trie up to the block's own end only. Matrix products run in the model's precision, the softmax in float32.
 
 It is registered with transformers as an attention implementation. The mask a model is given is a placeholder without memory that
 carries the blocks; any other mask goes to the implementation the model had before, so sampling is untouched. Whether a
@@ -11,8 +11,8 @@ model passes the placeholder through to its attention is for ``halign.probe`` to
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -23,14 +23,16 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "halign_trie"
 QUERIES = 128
-"""Queries per block, roughly: fewer skip more of the future, more make better products."""
+"""Queries per block: fewer skip more of the future, more make better products."""
+KEYS = 64
+"""A block's keys begin at a multiple of this, so that packs make do with few shapes of products (``trie.FLAT_MULTIPLE``)."""
 KEPT_BYTES = 256 * 1024 * 1024
 """Attention weights of one layer are kept for the backward pass up to this size, else made again."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Queries [first, last) of the trie that starts at ``start`` see keys [start, last) through an additive mask."""
+    """Queries [first, last) see keys [start, last) through an additive mask."""
 
     start: int
     first: int
@@ -48,28 +50,28 @@ def build_blocks(
     chunk: int | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> tuple[Block, ...]:
-    """Blocks of every trie of a flat row.
+    """Blocks of a flat row.
 
     Args:
         subtree_end, position_ids: int64 [T]; ends are counted in the row.
-        segments: (start, length) of each trie.
+        segments: (start, length) of each trie, end to end from 0.
         window, chunk: as in ``halign.trie.visible``.
     """
     blocks = []
     row = torch.arange(len(subtree_end), device=subtree_end.device)
-    for start, length in segments:
-        count = max(1, round(length / QUERIES))
-        edges = [start + i * length // count for i in range(count + 1)]
-        for first, last in pairwise(edges):
-            query, key = row[first:last, None], row[None, start:last]
-            seen = (key <= query) & (query < subtree_end[None, start:last])
-            distance = position_ids[first:last, None] - position_ids[None, start:last]
-            if window is not None:
-                seen &= distance < window
-            if chunk is not None:
-                seen &= position_ids[first:last, None] // chunk == position_ids[None, start:last] // chunk
-            mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
-            blocks.append(Block(start, first, last, mask))
+    starts = [start for start, _ in segments] + [sum(length for _, length in segments)]  # the last: padding
+    for first in range(0, len(row), QUERIES):
+        last = min(first + QUERIES, len(row))
+        start = starts[bisect_right(starts, first) - 1] // KEYS * KEYS
+        query, key = row[first:last, None], row[None, start:last]
+        seen = (key <= query) & (query < subtree_end[None, start:last])
+        distance = position_ids[first:last, None] - position_ids[None, start:last]
+        if window is not None:
+            seen &= distance < window
+        if chunk is not None:
+            seen &= position_ids[first:last, None] // chunk == position_ids[None, start:last] // chunk
+        mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
+        blocks.append(Block(start, first, last, mask))
     return tuple(blocks)
 
 

@@ -1,6 +1,6 @@
 """How good a model is and which of two is better, with intervals clustered by conversation."""
 
-from halign.evaluate.compare import compare
+from halign.evaluate.comparing import compare
 from halign.evaluate.comparison import Comparison, DimensionResult, compare_grades, compare_outcomes
 from halign.evaluate.intervals import Interval, advantage, bootstrap, difference, mean, share
 from halign.evaluate.kl import log_ratios

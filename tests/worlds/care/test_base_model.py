@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from halign.models import load
 from halign.render import Renderer
 from halign.template import DEFAULT_GUARDRAIL_TEMPLATE, Guardrails
 from halign.worlds import care
-from halign.worlds.care.base_model import SIZES, corpus, recipe_hash, untrained
+from halign.worlds.care.base_model import SIZES, recipe_hash, untrained
+from halign.worlds.care.corpus import spoken
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,27 @@ def test_a_second_call_trains_nothing(folder, cache):
     before = (folder / "model.safetensors").stat().st_mtime_ns
     assert care.base_model(size="tiny", cache=cache) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
-    assert [p.name for p in folder.parent.iterdir()] == [folder.name]  # no leftovers
+    leftovers = {p.name for p in folder.parent.iterdir()} - {folder.name, f"{folder.name}.lock"}
+    assert not leftovers
+
+
+def test_what_was_interrupted_goes_on(cache, folder, tmp_path, monkeypatch):
+    """Stopped after its first checkpoint and asked for again: the weights of a run that was never stopped."""
+    steps = []
+
+    def until_step_60(done, total, note):
+        steps.append(done)
+        if done == 60:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(import_module("halign.worlds.care.base_model"), "SAVE_EVERY", 50)
+    with pytest.raises(KeyboardInterrupt):
+        care.base_model(size="tiny", cache=tmp_path, progress=until_step_60)
+    assert steps[-1] == 60
+    steps.clear()
+    again = care.base_model(size="tiny", cache=tmp_path, progress=lambda done, *_: steps.append(done))
+    assert min(s for s in steps if s) == 51
+    assert (again / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
 
 
 def test_it_is_a_plain_folder(folder, tokenizer):
@@ -66,8 +88,7 @@ def test_it_learnt_something(folder):
             tokens += len(targets)
         return total / tokens
 
-    examples = corpus(SIZES["tiny"])
-    assert mean_logp(load(folder)) > mean_logp(untrained(SIZES["tiny"], examples)) + 1.5
+    assert mean_logp(load(folder)) > mean_logp(untrained(SIZES["tiny"])) + 1.5
 
 
 def test_the_same_recipe_gives_the_same_hash_and_another_another():
@@ -94,8 +115,17 @@ def test_the_template_generates_where_the_agent_answers(tokenizer):
     messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}]
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     whole = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": "A"}], tokenize=False)
-    assert prompt == "<|system|>S<|end|><|user|>U<|end|><|assistant|>"
-    assert whole == prompt + "A<|end|>"
+    assert prompt == "<|system|> S<|end|><|user|> U<|end|><|assistant|>"
+    assert whole == prompt + " A<|end|>"
+
+
+def test_a_name_is_the_same_tokens_wherever_it_stands(tokenizer):
+    """From the middle of the system message it is copied to the start of a reply."""
+    for content in ("Anna, good day.", "The customer is Ms Anna, yes."):
+        text = tokenizer.apply_chat_template([{"role": "assistant", "content": content}], tokenize=False)
+        tokens = tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"])
+        name = tokenizer.convert_ids_to_tokens(tokenizer(" Anna")["input_ids"])
+        assert any(tokens[i : i + len(name)] == name for i in range(len(tokens)))
 
 
 def test_every_word_of_the_test_split_is_made_of_pieces_that_were_trained(tokenizer):
@@ -106,4 +136,4 @@ def test_every_word_of_the_test_split_is_made_of_pieces_that_were_trained(tokeni
         return {token for ids in tokenizer(texts)["input_ids"] for token in ids}
 
     test = pieces(care.conversations(300, split="test", seed=1))
-    assert not test - pieces(corpus(SIZES["demo"])[:3000])
+    assert not test - pieces(spoken(2000))

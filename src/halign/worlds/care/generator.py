@@ -32,7 +32,7 @@ from halign.worlds.care.state import INTENTS, State
 
 Quality = Literal["clean", "mixed"]
 
-KEEP = 0.7
+KEEP = 0.9
 """How likely an agent in a mixed conversation keeps a guardrail; drawn for each, at each turn."""
 
 _BY_STATUS: dict[Status, tuple[str, ...]] = {
@@ -195,10 +195,11 @@ _ALL = tuple(KINDS)
 
 
 def draw_guardrails(
-    rng: random.Random, split: Split, plan: list[tuple[str, int]], most: int = 5
+    rng: random.Random, split: Split, plan: list[tuple[str, int]], count: tuple[int, int]
 ) -> dict[str, str]:
-    """Kind -> guardrail in force: 2 to 5, mostly such as will come up."""
-    wanted = 2 + int(rng.random() * (most - 1))
+    """Kind -> guardrail in force, at least and at most ``count`` of them, mostly such as will come up."""
+    least, most = count
+    wanted = least + int(rng.random() * (most - least + 1))
     relevant = _kinds_of(plan)
     active: dict[str, str] = {}
     blocked: set[str] = set()
@@ -230,7 +231,9 @@ def _sentences(rng: random.Random, split: Split, active: Mapping[str, str]) -> t
     return tuple(out)
 
 
-def _talk(rng: random.Random, split: Split, keep: float, intents: int) -> tuple[_Talk, tuple[str, ...]]:
+def _talk(
+    rng: random.Random, split: Split, keep: float, intents: int, guardrails: tuple[int, int]
+) -> tuple[_Talk, tuple[str, ...]]:
     statuses, plan = _plan(rng, intents)
     consumable = any(name == "allergy_question" for name, _ in plan)
     facts = draw_facts(rng, split, statuses, consumable)
@@ -238,7 +241,7 @@ def _talk(rng: random.Random, split: Split, keep: float, intents: int) -> tuple[
     extra = {p for p in _EXTRA_POLICIES if rng.random() < 0.1}
     order = ("postcode", "item", "note", "rate", "delivery", "refunds", "warranty")
     facts = replace(facts, shown=tuple(p for p in order if p in needed | extra))
-    active = draw_guardrails(rng, split, plan)
+    active = draw_guardrails(rng, split, plan, guardrails)
     sentences = _sentences(rng, split, active)
     talk = _Talk(rng, split, facts, active, draw_habits(rng), keep)
     opening = talk.pick(c.HELLOS).format(first=facts.first, last=facts.last) if rng.random() < 0.55 else ""
@@ -255,7 +258,10 @@ def _alternative(talk: _Talk, turn: Turn, choose: random.Random) -> Alternative 
     breakable = [p for p in talk.active.values() if decides(p, turn.state, turn.poles)]
     if not breakable:
         return None
-    pole = breakable[int(choose.random() * len(breakable))]
+    # style comes up at every turn: without this, process and content would be one pair in twelve
+    rare = [p for p in breakable if GUARDRAILS[p].group != "style"]
+    pool = rare if rare and choose.random() < 0.7 else breakable
+    pole = pool[int(choose.random() * len(pool))]
     poles = {**turn.poles, GUARDRAILS[pole].kind: other_pole(pole, choose.random())}
     text = reply(talk.facts, turn.state, poles, turn.choices)
     return Alternative(Message("assistant", text), rank=2, violates=pole)
@@ -268,6 +274,7 @@ def conversations(
     seed: int = 0,
     quality: Quality = "clean",
     intents: tuple[int, int] = (2, 3),
+    guardrails: tuple[int, int] = (2, 5),
 ) -> Iterator[Conversation]:
     """``n`` conversations; the same arguments give the same ones, and fewer give the first of them.
 
@@ -278,12 +285,13 @@ def conversations(
             that breaks exactly one, named by ``violates``; "mixed" agents keep each with probability
             ``KEEP``, and their turns carry no alternatives.
         intents: fewest and most things a customer asks for.
+        guardrails: fewest and most in force.
     """
     for i in range(n):
         rng = random.Random(f"care-{split}-{seed}-{quality}-{i}")
         lowest, highest = intents
         count = lowest + int(rng.random() * (highest - lowest + 1))
-        talk, sentences = _talk(rng, split, 1.0 if quality == "clean" else KEEP, count)
+        talk, sentences = _talk(rng, split, 1.0 if quality == "clean" else KEEP, count, guardrails)
         messages = [Message("system", talk.facts.system)]
         alternatives: dict[int, tuple[Alternative, ...]] = {}
         for turn in talk.turns:

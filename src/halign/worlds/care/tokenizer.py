@@ -1,9 +1,12 @@
 """The world's own tokenizer: byte-level BPE learnt from its conversations, digits apart, one token per role.
 
+A message follows its role after a space, so that its first word is the same token as within a sentence: a name at the start of a
+reply is copied from the middle of the system message.
+
 >>> tokenizer = build(["Where is my green lamp? It is order 4821."] * 50, vocabulary=400)
 >>> messages = [{"role": "user", "content": "Where is my lamp?"}]
 >>> tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-'<|user|>Where is my lamp?<|end|><|assistant|>'
+'<|user|> Where is my lamp?<|end|><|assistant|>'
 >>> tokenizer.convert_ids_to_tokens(tokenizer("4821")["input_ids"])
 ['4', '8', '2', '1']
 """
@@ -23,7 +26,7 @@ CHAT_TEMPLATE = (
     "{%- if message.role not in ['system', 'user', 'assistant'] -%}"
     "{{- raise_exception('this template knows the roles system, user and assistant') -}}"
     "{%- endif -%}"
-    "{{- '<|' + message.role + '|>' + message.content + '<|end|>' -}}"
+    "{{- '<|' + message.role + '|> ' + message.content + '<|end|>' -}}"
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}"
 )

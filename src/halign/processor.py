@@ -1,0 +1,35 @@
+"""What a process that computes on a CPU asks of the processor and of the C library.
+
+A training step allocates and frees the same megabytes over and over. glibc hands freed memory back to the kernel, which then has
+to map and clear every page again: on a virtual machine that can cost more than the arithmetic. And numbers below 1e-38, which
+softmax and second moments are full of once a model has learnt something, take a slow path in most processors unless they are
+flushed to zero. Measurements: docs/log.md.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import platform
+
+import torch
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+KEEP_FREED = 2**31 - 1
+"""Bytes of freed memory that the process keeps for its next step (mallopt takes an int)."""
+FROM_HEAP = 2**25
+"""Bytes up to which an allocation comes from the heap rather than from a mapping of its own."""
+
+
+@functools.cache
+def prepare() -> None:
+    """Once per process, before the first heavy computation: keep freed memory, flush denormal numbers to zero.
+
+    Threads inherit the second when they are started, so this has to come before torch starts its own. Does nothing where the C
+    library is not glibc or the processor cannot flush.
+    """
+    torch.set_flush_denormal(True)
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, FROM_HEAP)
+        libc.mallopt(_M_TRIM_THRESHOLD, KEEP_FREED)
