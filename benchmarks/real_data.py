@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from rich.console import Console
 from rich.table import Table
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import halign as hl
+from benchmarks.workloads import make_model
 from halign.convert import as_kind
 from halign.evaluate.intervals import Interval, share
 from halign.examples import Example, Preference, prompts
@@ -72,7 +71,9 @@ class Trial:
         """All stages; one row of figures each."""
         fresh = self.output / "fresh"
         if not (fresh / "config.json").exists():
-            make_model(fresh, [*self._read("care/star_train"), *self._read("care/sgd_train", 0.3)])
+            read = [*self._read("care/star_train"), *self._read("care/sgd_train", 0.3)]
+            texts = (m.content for _, prompt in prompts(read) for m in prompt.messages[-2:])
+            make_model(fresh, texts, CHATML)
         rows = [self._conversations("star", fresh, 1.0), self._conversations("sgd", fresh, 0.4)]
         talks = self.output / "sft-star" / "model"
         preferences: dict[str, dict[str, Any]] = {
@@ -171,39 +172,6 @@ def preference_accuracy(start: Path, trained: Path, pairs: list[Any], dtype: str
         "likelier_after": first(means["after"]),
         "longer": first(lengths),
     }
-
-
-def make_model(folder: Path, examples: list[Example]) -> None:
-    """A Llama of about 7M parameters and a byte-level BPE of 8,192 tokens trained on the examples."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=8192,
-        special_tokens=["<|pad|>", "<|im_start|>", "<|im_end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
-    texts = (m.content for _, prompt in prompts(examples) for m in prompt.messages[-2:])
-    tokenizer.train_from_iterator(texts, trainer)
-    fast = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|im_end|>"
-    )
-    fast.chat_template = CHATML
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=len(fast),
-        hidden_size=256,
-        num_hidden_layers=6,
-        num_attention_heads=4,
-        intermediate_size=704,
-        max_position_embeddings=4096,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=fast.eos_token_id,
-        pad_token_id=fast.pad_token_id,
-    )
-    transformers.LlamaForCausalLM(config).save_pretrained(folder)
-    fast.save_pretrained(folder)
 
 
 def show(rows: list[dict[str, Any]]) -> None:

@@ -35,7 +35,7 @@ TEMPLATE = (
     r"{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' }}{% endfor %}"
     r"{% if add_generation_prompt %}{{ '\n<|im_start|>assistant\n' }}{% endif %}"
 )
-MADE = 1
+MADE = 2
 """Counts changes of how the model is made, so that the cache holds no stale one."""
 
 
@@ -186,7 +186,7 @@ def model(workload: Workload) -> Path:
     folder = cache_dir("benchmarks") / f"model-{workload}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     if not (folder / "tokenizer.json").exists():
         partial = folder.with_name(f"{folder.name}.{os.getpid()}")
-        _make_model(workload, partial)
+        make_model(partial, _texts(workload))
         try:
             partial.rename(folder)
         except OSError:  # another process was faster
@@ -194,29 +194,33 @@ def model(workload: Workload) -> Path:
     return folder
 
 
-def _make_model(workload: Workload, folder: Path) -> None:
+def _texts(workload: Workload) -> Iterator[str]:
+    made = {"conversations": lambda: _conversations(True), "pairs": _pairs, "rankings": _rankings}[workload]()
+    return (m["content"] for row in made for part in ("prompt", "chosen") for m in row[part])
+
+
+def make_model(folder: Path, texts: Iterable[str], template: str = TEMPLATE) -> None:
+    """A fresh Llama of 7 million parameters and a byte-level BPE of ``VOCABULARY`` tokens learnt from the texts."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    made = {"conversations": lambda: _conversations(True), "pairs": _pairs, "rankings": _rankings}[workload]()
-    texts = {m["content"] for row in made for part in ("prompt", "chosen") for m in row[part]}
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     special = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
-        sorted(texts),
+        sorted(set(texts)),
         trainers.BpeTrainer(
             vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=alphabet, show_progress=False
         ),
     )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|im_end|>")
-    tokenizer.chat_template = TEMPLATE
+    tokenizer.chat_template = template
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=VOCABULARY,
+        vocab_size=len(tokenizer),
         hidden_size=256,
         num_hidden_layers=6,
         num_attention_heads=4,

@@ -56,6 +56,11 @@ class RunFolder:
             raise HalignError(f"{self.path} is not a run folder; nothing in it was deleted")
         shutil.rmtree(self.path)
 
+    def clear_unless_resumable(self) -> None:
+        """Delete what a run left that was killed before its first checkpoint, if that is what is there."""
+        if not self.done and self.latest_checkpoint() is None:
+            self.clear()
+
     def start(self, config: Mapping[str, Any]) -> bool:
         """Create the folder, or check that it is the same run's. True if there is something to resume.
 

@@ -107,9 +107,7 @@ def train(
     from halign.run_folder import RunFolder
     from halign.training import train as run
 
-    left = RunFolder(output / "run")
-    if not left.done and left.latest_checkpoint() is None:
-        left.clear()  # killed before its first checkpoint: nothing to go on from
+    RunFolder(output / "run").clear_unless_resumable()
     chosen = list(read(inputs["data"] / "train.jsonl"))[:conversations]
     held_out = list(read(inputs["data"] / "validation.jsonl"))
     with _watched(output / "run" / "metrics.jsonl", float(settings.get("epochs", 1)), progress):

@@ -42,21 +42,27 @@ def test_a_second_call_trains_nothing(folder, cache):
 
 
 def test_what_was_interrupted_goes_on(cache, folder, tmp_path, monkeypatch):
-    """Stopped after its first checkpoint and asked for again: the weights of a run that was never stopped."""
-    steps = []
-
-    def until_step_60(done, total, note):
-        steps.append(done)
-        if done == 60:
-            raise KeyboardInterrupt
-
+    """Killed before and after its first checkpoint and asked for again: the weights of a run that never stopped."""
     monkeypatch.setattr(import_module("halign.worlds.care.base_model"), "SAVE_EVERY", 50)
-    with pytest.raises(KeyboardInterrupt):
-        care.base_model(size="tiny", cache=tmp_path, progress=until_step_60)
-    assert steps[-1] == 60
-    steps.clear()
-    again = care.base_model(size="tiny", cache=tmp_path, progress=lambda done, *_: steps.append(done))
-    assert min(s for s in steps if s) == 51
+
+    def steps_until(last):
+        steps = []
+
+        def progress(done, total, note):
+            steps.append(done)
+            if done == last:
+                raise KeyboardInterrupt
+
+        try:
+            made = care.base_model(size="tiny", cache=tmp_path, progress=progress)
+        except KeyboardInterrupt:
+            made = None
+        return [s for s in steps if s], made
+
+    assert steps_until(20) == ([*range(1, 21)], None)
+    assert steps_until(60) == ([*range(1, 61)], None)
+    steps, again = steps_until(None)
+    assert steps[0] == 51
     assert (again / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
 
 

@@ -51,7 +51,7 @@ class Size:
     replies: int = 4
     batch_items: int = 104
     max_tokens: int = 1600
-    learning_rate: float = 2e-2
+    learning_rate: float = 1.2e-2
     embedding_learning_rate: float = 6e-3
     schedule: str = "linear"
     warmup: float = 0.03
@@ -149,6 +149,7 @@ def pretrain(settings: Size, work: Path, progress: Progress | None = None) -> Pa
         },
     )
     folder = RunFolder(work / "run")
+    folder.clear_unless_resumable()
     with _Told(progress) as display:
         Trainer(policy, lessons, None, config, folder, display, {}).run()
     return folder.model_path
