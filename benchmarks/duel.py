@@ -51,7 +51,7 @@ class Match:
     peer_size: int = 0
     max_tokens: int = 2048
     guardrails: bool = False
-    warmup: int = 1
+    warmup: int = 2
 
     def filled(self) -> Match:
         """With every 0 replaced."""
