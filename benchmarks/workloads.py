@@ -17,6 +17,7 @@ import os
 import random
 import shutil
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -48,13 +49,15 @@ def rows(workload: Workload, count: int, guardrails: bool = False) -> list[Row]:
     Raises:
         SystemExit: if the workload has fewer pairs than asked for.
     """
-    made = {"conversations": lambda: _conversations(guardrails), "pairs": _pairs, "rankings": _rankings}[
-        workload
-    ]()
-    found = [row for _, row in zip(range(count), made, strict=False)]
+    found = list(islice(_every_row(workload, guardrails), count))
     if len(found) < count:
         raise SystemExit(f"{workload}: {len(found)} pairs, {count} wanted; give a smaller --items")
     return found
+
+
+def _every_row(workload: Workload, guardrails: bool) -> Iterator[Row]:
+    makers = {"conversations": lambda: _conversations(guardrails), "pairs": _pairs, "rankings": _rankings}
+    return makers[workload]()
 
 
 def source(workload: Workload) -> str:
@@ -195,7 +198,7 @@ def model(workload: Workload) -> Path:
 
 
 def _texts(workload: Workload) -> Iterator[str]:
-    made = {"conversations": lambda: _conversations(True), "pairs": _pairs, "rankings": _rankings}[workload]()
+    made = _every_row(workload, guardrails=True)
     return (m["content"] for row in made for part in ("prompt", "chosen") for m in row[part])
 
 

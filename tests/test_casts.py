@@ -51,3 +51,16 @@ def test_other_tensors_and_precisions_are_left_alone() -> None:
         whole = torch.ones(2, 8, dtype=torch.bfloat16)
         with torch.autocast("cpu", torch.bfloat16):
             assert torch.equal(layer(whole), layer.bfloat16()(whole))
+
+
+def test_a_layer_that_switches_autocast_off_stays_in_float32() -> None:
+    """As the routers of some mixtures of experts do; keywords are arguments too."""
+    layer, x = torch.nn.Linear(8, 8), torch.randn(2, 8)
+    with torch.no_grad():
+        exact = layer(x)
+        with torch.autocast("cpu", torch.bfloat16), SharedCasts():
+            assert layer(x).dtype == torch.bfloat16
+            with torch.autocast("cpu", enabled=False):
+                assert torch.equal(layer(x), exact)
+            given = torch.nn.functional.linear(input=x, weight=layer.weight, bias=layer.bias)
+            assert given.dtype == torch.bfloat16

@@ -7,31 +7,24 @@ as everything else together; docs/log.md.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+
+from halign.products import LinearMode
 
 
-class SharedCasts(TorchFunctionMode):
+class SharedCasts(LinearMode):
     """While active, linear layers that read the same tensor one after the other share its conversion to autocast's dtype."""
 
     def __init__(self) -> None:
         super().__init__()
         self._last: tuple[Tensor, int, Tensor] | None = None
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[Any],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        if func is torch.nn.functional.linear and args[0].dtype == torch.float32:
-            args = (self._converted(args[0]), *args[1:])
-        return func(*args, **(kwargs or {}))
+    def linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """With its input converted, where autocast would convert it (a model may switch autocast off for a layer)."""
+        if input.dtype == torch.float32 and torch.is_autocast_enabled(input.device.type):
+            input = self._converted(input)
+        return torch.nn.functional.linear(input, weight, bias)
 
     def _converted(self, x: Tensor) -> Tensor:
         if self._last is None or self._last[0] is not x or self._last[1] != x._version:

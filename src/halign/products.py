@@ -79,7 +79,7 @@ class _Linear(torch.autograd.Function):
 
 def faster_linear() -> AbstractContextManager[Any]:
     """``FasterLinear`` where it is faster, else nothing."""
-    return FasterLinear() if prefers_onednn() and not torch.is_autocast_enabled("cpu") else nullcontext()
+    return FasterLinear() if prefers_onednn() else nullcontext()
 
 
 def checkpoint_contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
@@ -87,8 +87,8 @@ def checkpoint_contexts() -> tuple[AbstractContextManager[Any], AbstractContextM
     return nullcontext(), faster_linear()
 
 
-class FasterLinear(TorchFunctionMode):
-    """While active, ``torch.nn.functional.linear`` in float32 goes through ``product``, forward and backward."""
+class LinearMode(TorchFunctionMode):
+    """While active, ``linear`` stands in for ``torch.nn.functional.linear``; everything else is left alone."""
 
     def __torch_function__(
         self,
@@ -97,10 +97,20 @@ class FasterLinear(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.nn.functional.linear and not torch.is_autocast_enabled("cpu"):
-            x, weight = args[0], args[1]
-            bias = args[2] if len(args) > 2 else kwargs.get("bias")
-            if applies(x, weight):
-                return _Linear.apply(x, weight, bias)
-        return func(*args, **kwargs)
+        stand_in = self.linear if func is torch.nn.functional.linear else func
+        return stand_in(*args, **(kwargs or {}))
+
+    def linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """What is computed instead, by the same arguments."""
+        raise NotImplementedError
+
+
+class FasterLinear(LinearMode):
+    """While active, ``torch.nn.functional.linear`` in float32 goes through ``product``, forward and backward."""
+
+    def linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Through ``product`` where it applies and autocast is off."""
+        if not torch.is_autocast_enabled("cpu") and applies(input, weight):
+            out: Tensor = _Linear.apply(input, weight, bias)
+            return out
+        return torch.nn.functional.linear(input, weight, bias)

@@ -65,9 +65,8 @@ def build_blocks(
         start = starts[bisect_right(starts, first) - 1] // KEYS * KEYS
         query, key = row[first:last, None], row[None, start:last]
         seen = (key <= query) & (query < subtree_end[None, start:last])
-        distance = position_ids[first:last, None] - position_ids[None, start:last]
         if window is not None:
-            seen &= distance < window
+            seen &= position_ids[first:last, None] - position_ids[None, start:last] < window
         if chunk is not None:
             seen &= position_ids[first:last, None] // chunk == position_ids[None, start:last] // chunk
         mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
