@@ -21,6 +21,9 @@ from halign.products import applies, checkpoint_contexts, product
 
 CPU_CHUNK_ELEMENTS = 512 * 1024
 GPU_CHUNK_ELEMENTS = 64 * 1024 * 1024
+CPU_BLOCK_CHUNKS = 8
+"""Chunks whose gradients with respect to the logits are gathered for one product: each product passes over the whole gradient of
+the weight, which a chunk alone is too small to pay for (a GPU's is not)."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,11 @@ def chunk_rows(vocabulary: int, device: torch.device) -> int:
     return max(16, elements // vocabulary // 16 * 16)
 
 
+def block_rows(vocabulary: int, device: torch.device) -> int:
+    """Positions per block: chunks that share the products of the backward pass."""
+    return chunk_rows(vocabulary, device) * (CPU_BLOCK_CHUNKS if device.type == "cpu" else 1)
+
+
 class _LinearLogps(torch.autograd.Function):
     """log p(target) for a linear head; gradient with respect to hidden states, weight and bias."""
 
@@ -79,10 +87,10 @@ class _LinearLogps(torch.autograd.Function):
     ) -> Tensor:
         compute_weight = weight.to(dtype)
         out = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
-        for rows, wanted in _chunks(len(hidden), read, chunk_rows(len(weight), hidden.device)):
+        for rows, wanted in _chunks(slice(0, len(hidden)), read, chunk_rows(len(weight), hidden.device)):
             logits = _logits(hidden[rows].to(dtype), compute_weight, bias, transform)
-            logps = torch.log_softmax(logits, -1, dtype=torch.float32)
-            out[wanted] = logps[read[wanted] - rows.start, targets[wanted]]
+            local = read[wanted] - rows.start
+            out[wanted] = logits[local, targets[wanted]].float() - _log_sum_exp(logits)[local]
         ctx.save_for_backward(hidden, weight, bias, read, targets)
         ctx.transform, ctx.dtype = transform, dtype
         return out
@@ -101,22 +109,26 @@ class _LinearLogps(torch.autograd.Function):
         d_bias = (
             torch.zeros(weight.shape[0], dtype=torch.float32, device=weight.device) if need_bias else None
         )
+        size, per_block = (rows(len(weight), hidden.device) for rows in (chunk_rows, block_rows))
         per_position = grad.new_zeros(len(hidden)).index_add_(0, read, grad)
-        for rows, wanted in _chunks(len(hidden), read, chunk_rows(len(weight), hidden.device)):
-            inputs = hidden[rows].to(dtype)
-            logits = _logits(inputs, compute_weight, bias, transform)
-            d_logits = torch.softmax(logits, -1, dtype=torch.float32)
-            d_logits.mul_(per_position[rows, None]).neg_()
-            # one position may predict several targets (the first tokens of sibling branches), never the same one twice
-            d_logits[read[wanted] - rows.start, targets[wanted]] += grad[wanted]
-            d_logits = transform.backward_(d_logits, logits)
-            if d_bias is not None:
-                d_bias += d_logits.sum(0)
-            small = d_logits.to(dtype)
+        for block in _slices(slice(0, len(hidden)), per_block):
+            inputs = hidden[block].to(dtype)
+            d_logits = torch.empty(len(inputs), len(weight), dtype=dtype, device=hidden.device)
+            for rows, wanted in _chunks(block, read, size):
+                local = slice(rows.start - block.start, rows.stop - block.start)
+                logits = _logits(inputs[local], compute_weight, bias, transform)
+                d_chunk = torch.softmax(logits, -1, dtype=torch.float32)
+                d_chunk.mul_(per_position[rows, None]).neg_()
+                # one position may predict several targets (the first tokens of sibling branches), never the same one twice
+                d_chunk[read[wanted] - rows.start, targets[wanted]] += grad[wanted]
+                d_chunk = transform.backward_(d_chunk, logits)
+                if d_bias is not None:
+                    d_bias += d_chunk.sum(0)
+                d_logits[local] = d_chunk
             if d_hidden is not None:
-                d_hidden[rows] = product(small, compute_weight.T)
+                d_hidden[block] = product(d_logits, compute_weight.T)
             if d_weight is not None:
-                _accumulate_product(d_weight, small, inputs)
+                _accumulate_product(d_weight, d_logits, inputs)
         return (
             d_hidden,
             None if d_weight is None else d_weight.to(weight.dtype),
@@ -146,12 +158,24 @@ def _logits(inputs: Tensor, weight: Tensor, bias: Tensor | None, transform: Logi
     return logits
 
 
-def _chunks(positions: int, read: Tensor, size: int) -> list[tuple[slice, slice]]:
+def _log_sum_exp(logits: Tensor) -> Tensor:
+    """float32 [rows]. By way of softmax, which PyTorch computes several times faster than log_softmax on a CPU: the likeliest
+    token's probability is at least 1/V, so its logarithm is exact."""
+    top, at = logits.max(-1, keepdim=True)
+    likeliest = torch.softmax(logits, -1, dtype=torch.float32).gather(-1, at)
+    return (top.float() - likeliest.log())[:, 0]
+
+
+def _slices(whole: slice, size: int) -> list[slice]:
+    return [slice(s, min(s + size, whole.stop)) for s in range(whole.start, whole.stop, size)]
+
+
+def _chunks(positions: slice, read: Tensor, size: int) -> list[tuple[slice, slice]]:
     """(positions, targets) slices; ``read`` is non-decreasing, so the targets of a chunk of positions are contiguous."""
-    starts = range(0, positions, size)
-    edges = torch.tensor([*starts, positions], device=read.device)
+    rows = _slices(positions, size)
+    edges = torch.tensor([r.start for r in rows] + [r.stop for r in rows[-1:]], device=read.device)
     cuts = torch.searchsorted(read, edges).tolist()
-    return [(slice(s, min(s + size, positions)), slice(cuts[i], cuts[i + 1])) for i, s in enumerate(starts)]
+    return [(r, slice(cuts[i], cuts[i + 1])) for i, r in enumerate(rows)]
 
 
 def _module_logps(
@@ -163,7 +187,7 @@ def _module_logps(
 
     parts = []
     size = max(64, chunk_rows(32_768, hidden.device))
-    for rows, wanted in _chunks(len(hidden), read, size):
+    for rows, wanted in _chunks(slice(0, len(hidden)), read, size):
         args = (hidden[rows], read[wanted] - rows.start, targets[wanted])
         parts.append(
             checkpoint(chunk, *args, use_reentrant=False, context_fn=checkpoint_contexts)
