@@ -15,6 +15,7 @@ import torch
 import transformers
 
 from halign.items import Path
+from halign.lean import lean_layers
 from halign.probe import Capability, probe
 from halign.scoring import Scorer
 from halign.trie import tree_batch
@@ -164,8 +165,10 @@ def compare(model: Any, capability: Capability, rows: list[list[Path]], flat: bo
     expected = gradients(model, sum(w * a.sum() for w, a in zip(weights, apart, strict=True)))
     shares = capability.scheme.shares
     batch = tree_batch(rows if shares else [[p] for p in paths], flat=flat and shares)
+    undo = lean_layers(model)  # as in training
     scores = Scorer(model, capability.scheme, capability.transform)(batch)
     found = gradients(model, (weights * scores.logps).sum())
+    undo()
     assert found.keys() == expected.keys()
     value = float((scores.token_logps - torch.cat(apart)).detach().abs().max())
     assert torch.allclose(scores.logps, torch.stack([a.sum() for a in apart]), atol=1e-4)

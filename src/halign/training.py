@@ -29,6 +29,7 @@ from halign.binding import Scored
 from halign.config import RunConfig, resolve
 from halign.errors import HalignError
 from halign.examples import Example
+from halign.lean import lean_layers
 from halign.losses import Losses, Statistics
 from halign.models import Policy, checkpoint_gradients, disable_dropout, fingerprint, load
 from halign.plan import Pack, Plan, Step
@@ -206,6 +207,7 @@ class Trainer:
             self.undo.callback(checkpoint_gradients(model))
         if not s.dropout:
             self.undo.callback(disable_dropout(model, keep_adapters=bool(s.lora_dropout)))
+        self.undo.callback(lean_layers(model, checkpointed=s.gradient_checkpointing))
         self.undo.callback(model.train, model.training)
         model.train()
         scheme = capability.scheme
