@@ -19,7 +19,8 @@ Dtype = Literal["fp32", "bf16"]
 Reference = Literal["cached", "live"]
 
 ITEMS: dict[Workload, int] = {"conversations": 128, "pairs": 128, "rankings": 96}
-"""Pairs of one window. Every window sees the same ones."""
+"""Pairs of one window. Every step of the run has pairs of its own, as in training: libraries that compile a kernel for every new
+length, and caches, are not flattered by repetition."""
 BATCH: dict[Workload, int] = {"conversations": 64, "pairs": 32, "rankings": 48}
 """Pairs of one optimiser step."""
 PEER_SIZE: dict[tuple[Workload, Peer, Dtype], int] = {}
@@ -74,9 +75,10 @@ def play(match: Match, say: Callable[[str], None] = lambda text: None) -> dict[s
     """Run both sides; the figures (DESIGN section 5), rates in pairs per second, memory in MB."""
     match = match.filled()
     window = Window(match.warmup, match.items // match.batch_items, match.repeats)
+    pairs = window.total * match.batch_items
     common = {
         "model": str(workloads.model(match.workload)),
-        "rows": str(workloads.write(workloads.rows(match.workload, match.items, match.guardrails))),
+        "rows": str(workloads.write(workloads.rows(match.workload, pairs, match.guardrails))),
         "threads": match.threads,
         "dtype": match.dtype,
         "reference": match.reference,

@@ -42,8 +42,6 @@ def run(spec: dict[str, Any], pacer: Pacer) -> None:
         "warmup": 0,
         "shuffle": "none",
         "batch_items": spec["batch_items"],
-        "epochs": pacer.window.total,  # max_steps ends it
-        "max_steps": pacer.window.total,
         "max_tokens": spec["size"],
         "dtype": spec["dtype"],
         "separate": spec["side"] == "separate",
@@ -56,7 +54,6 @@ def run(spec: dict[str, Any], pacer: Pacer) -> None:
         trainer.run()
         peak = pacer.peak_mb()
         steps = [row for row in output.metrics() if row["split"] == "train"]
-    timed = steps[pacer.window.warmup :][: pacer.window.steps]
     pacer.finish(
         {
             **peak,
@@ -64,7 +61,7 @@ def run(spec: dict[str, Any], pacer: Pacer) -> None:
             "chosen_logps": [row["chosen_logps"] for row in steps],
             "rejected_logps": [row["rejected_logps"] for row in steps],
             "flat_tokens": sum(item.tokens for item in trainer.prepared.train),
-            "distinct_tokens": round(sum(row["tokens"] for row in timed)),
+            "distinct_tokens": round(sum(row["tokens"] for row in steps)),
             "parameters": sum(p.numel() for p in policy.model.parameters()),
         }
     )
