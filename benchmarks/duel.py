@@ -37,7 +37,7 @@ class Match:
         items: pairs of one window, a multiple of ``batch_items``; 0 for the workload's own.
         batch_items: pairs of one optimiser step.
         peer_size: TRL's micro-batch in pairs, or the separate route's tokens in a pack; 0 for the tuned one.
-        max_tokens: distinct tokens in one of our packs (halign's default).
+        max_tokens: distinct tokens in one of our packs; 0 for halign's default.
         guardrails: a system message with the conversation's rules (``conversations`` only).
     """
 
@@ -50,7 +50,7 @@ class Match:
     batch_items: int = 0
     reference: Reference = "cached"
     peer_size: int = 0
-    max_tokens: int = 2048
+    max_tokens: int = 0
     guardrails: bool = False
     warmup: int = 2
 

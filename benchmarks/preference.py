@@ -36,7 +36,9 @@ def main() -> None:
     parser.add_argument(
         "--peer-size", type=int, default=0, help="TRL: pairs per micro-batch; separate: tokens per pack"
     )
-    parser.add_argument("--max-tokens", type=int, default=2048, help="distinct tokens in our packs")
+    parser.add_argument(
+        "--max-tokens", type=int, default=0, help="distinct tokens in our packs; 0: the default"
+    )
     parser.add_argument(
         "--guardrails", action="store_true", help="conversations: the rules in a system message"
     )

@@ -37,7 +37,7 @@ def ours(rows: str, model: Any) -> int:
 
     config = resolve("dpo", {"batch_items": BATCH})
     items = prepare(model, hl.read(rows), None, config).train
-    plan = Plan(items, batch_items=BATCH, max_tokens=2048, flat=True)
+    plan = Plan(items, batch_items=BATCH, max_tokens=config.train.max_tokens or 0, flat=True)
     for index in range(plan.steps):
         for pack in plan.step(index).packs[0]:
             tree_batch(plan.paths(pack), flat=True)

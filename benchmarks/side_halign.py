@@ -42,7 +42,7 @@ def run(spec: dict[str, Any], pacer: Pacer) -> None:
         "warmup": 0,
         "shuffle": "none",
         "batch_items": spec["batch_items"],
-        "max_tokens": spec["size"],
+        "max_tokens": spec["size"] or None,
         "dtype": spec["dtype"],
         "separate": spec["side"] == "separate",
         "reference": {"cached": "cached", "live": "frozen"}[spec["reference"]],
