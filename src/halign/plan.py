@@ -9,6 +9,7 @@ Items of one conversation stay together, because they share a trunk; conversatio
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,9 @@ SPLIT_COST = 1.3
 OVERSIZE = 4
 """... and it is no larger than this many budgets."""
 
+SMALL_PACK = 256
+"""Tokens below which a pack is not made smaller only so that every worker or rank has one: its products would get inefficient."""
+
 Shuffle = Literal["conversations", "items", "none"]
 
 
@@ -36,6 +40,10 @@ class Slot:
 
     item: int
     path: int
+
+
+Row = tuple[int, tuple[Slot, ...]]
+"""Distinct tokens of a trie, and its slots."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,7 @@ class Plan:
         mismatch: draw a mismatched completion per item (KTO).
         spare: items whose completions serve as mismatched ones where ``items`` are of a single conversation.
         ranks: number of processes.
+        workers: packs that a process computes side by side.
     """
 
     def __init__(
@@ -105,6 +114,7 @@ class Plan:
         mismatch: bool = False,
         spare: Sequence[Item] = (),
         ranks: int = 1,
+        workers: int = 1,
     ) -> None:
         self.items = items
         self.batch_items = min(batch_items, max(1, len(items)))
@@ -112,7 +122,7 @@ class Plan:
         self.seed = seed
         self.shuffle = shuffle
         self.separate, self.flat = separate, flat
-        self.ranks = ranks
+        self.ranks, self.workers = ranks, workers
         self.steps_per_epoch = max(1, -(-len(items) // self.batch_items)) if items else 0
         wanted = max(1, round(epochs * self.steps_per_epoch)) if items else 0
         self.steps = min(wanted, max_steps) if max_steps is not None else wanted
@@ -154,10 +164,11 @@ class Plan:
         """Packs for these items: tries of what belongs together, rows of similar length side by side."""
         if self.separate:
             return self._fill_separate(chosen, mismatched)
-        rows: list[tuple[int, tuple[Slot, ...]]] = []
+        rows: list[Row] = []
         for group in self._groups(chosen):
             rows += self._rows([self._unit(i, mismatched) for i in group])
-        return _fill(rows, self.max_tokens, self.flat)
+        parts = max(self.ranks, self.workers)
+        return _fill_flat(rows, self.max_tokens, parts) if self.flat else _fill_padded(rows, self.max_tokens)
 
     def _unit(self, item: int, mismatched: bool) -> tuple[Slot, ...]:
         if mismatched:
@@ -170,7 +181,7 @@ class Plan:
             groups.setdefault(self.items[i].conversation, []).append(i)
         return list(groups.values())
 
-    def _rows(self, units: list[tuple[Slot, ...]]) -> list[tuple[int, tuple[Slot, ...]]]:
+    def _rows(self, units: list[tuple[Slot, ...]]) -> list[Row]:
         """One trie for the units if it fits; else its halves, unless a long trunk makes them cost much more than the whole."""
         slots = tuple(slot for unit in units for slot in unit)
         width = count_distinct([self.path(slot).ids for slot in slots])
@@ -272,23 +283,38 @@ def count_distinct(paths: Sequence[np.ndarray]) -> int:
     return total
 
 
-def _fill(rows: list[tuple[int, tuple[Slot, ...]]], max_tokens: int, flat: bool) -> list[Pack]:
-    """Rows into packs within the budget. Padded rows of similar width stand side by side, and a pack holds rows times width;
-    flat ones add up, and are spread evenly over as few packs as will do."""
-    budget: float = max_tokens
-    if flat:
-        total = sum(width for width, _ in rows)
-        budget = min(
-            max_tokens, total / max(1, -(-total // max_tokens)) + max((w for w, _ in rows), default=0) / 2
-        )
+def _fill_padded(rows: list[Row], max_tokens: int) -> list[Pack]:
+    """Rows of similar width side by side; a pack holds rows times width."""
     packs: list[Pack] = []
     current: list[tuple[Slot, ...]] = []
-    used = 0
-    for width, row in rows if flat else sorted(rows, key=lambda r: r[0]):
-        size = used + width if flat else (len(current) + 1) * width
-        if current and size > budget:
+    for width, row in sorted(rows, key=lambda r: r[0]):
+        if current and (len(current) + 1) * width > max_tokens:
             packs.append(Pack(tuple(current)))
-            current, used = [], 0
+            current = []
         current.append(row)
-        used += width
     return [*packs, Pack(tuple(current))] if current else packs
+
+
+def _fill_flat(rows: list[Row], max_tokens: int, parts: int) -> list[Pack]:
+    """Rows end to end: as few packs as will do, in a multiple of ``parts`` unless they would get small, of nearly equal size, the
+    largest first."""
+    total = sum(width for width, _ in rows)
+    needed = max(1, -(-total // max_tokens))
+    count = max(needed, min(-(-needed // parts) * parts, total // SMALL_PACK))
+    while True:
+        bins = _level(rows, count)
+        if all(load <= max_tokens or len(held) == 1 for load, held in bins):
+            return [Pack(tuple(row for _, row in held)) for _, held in bins]
+        count = max(count + parts, count * 21 // 20)
+
+
+def _level(rows: list[Row], count: int) -> list[tuple[int, list[Row]]]:
+    """(load, rows) of at most ``count`` bins, the heaviest first: the widest row goes first, each into the lightest bin."""
+    heap: list[tuple[int, int]] = [(0, number) for number in range(count)]
+    held: list[list[Row]] = [[] for _ in range(count)]
+    for row in sorted(rows, key=lambda r: -r[0]):
+        load, number = heap[0]
+        heapq.heapreplace(heap, (load + row[0], number))
+        held[number].append(row)
+    bins = [(load, held[number]) for load, number in heap if held[number]]
+    return sorted(bins, key=lambda b: -b[0])
