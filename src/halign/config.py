@@ -41,7 +41,7 @@ class TrainSettings(BaseModel):
         8, gt=0, description="items (pairs, lists, singles, agent turns) in one optimiser step"
     )
     max_tokens: int | None = Field(
-        None, gt=0, description="distinct tokens in one forward pass; unset: 1024 on a CPU, 16384 on a GPU"
+        None, gt=0, description="distinct tokens in one forward pass; unset: 2048 on a CPU, 16384 on a GPU"
     )
     max_length: int | None = Field(
         None, gt=0, description="tokens of prompt and response; longer prompts lose whole old turns"
@@ -68,11 +68,6 @@ class TrainSettings(BaseModel):
     )
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory"
-    )
-    workers: int | None = Field(
-        None,
-        gt=0,
-        description="forward passes side by side on a CPU, each with its share of the threads; unset: 2 for a small model",
     )
     separate: bool = Field(False, description="encode every path apart: the plain way, for comparison")
 
@@ -275,7 +270,7 @@ def resolve(objective: str | Mapping[str, float], settings: Mapping[str, Any]) -
     complete = {name: _complete(objectives[name], own[name]) for name in mixture}
     _reject_ineffective(train, set(train_given), list(objectives.values()))
     if train.max_tokens is None:
-        train = train.model_copy(update={"max_tokens": 16384 if torch.cuda.is_available() else 1024})
+        train = train.model_copy(update={"max_tokens": 16384 if torch.cuda.is_available() else 2048})
     if train.learning_rate is None:
         rate = 2e-5 if all(o.kind == "tokens" for o in objectives.values()) else 1e-6
         train = train.model_copy(update={"learning_rate": rate * (10 if train.lora_rank else 1)})

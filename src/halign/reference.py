@@ -24,7 +24,6 @@ from halign.models import fingerprint
 from halign.plan import MISMATCH, Pack, Plan, Slot
 from halign.scoring import Scorer, Scores
 from halign.trie import TreeBatch
-from halign.workers import ALONE, Workers
 
 Score = Callable[[nn.Module, TreeBatch], Scores]
 Batch = Callable[[Plan, Pack], TreeBatch]
@@ -57,7 +56,6 @@ class CachedReference:
         rank: int = 0,
         ranks: int = 1,
         gather: Callable[[list[dict[Slot, np.ndarray]]], list[dict[Slot, np.ndarray]]] = lambda x: x,
-        workers: Workers = ALONE,
     ) -> CachedReference:
         """Score every path of a plan without gradient, or take the numbers from the cache."""
         file = cache_dir("reference") / f"{_key(model, plan, precision)}.safetensors"
@@ -68,11 +66,10 @@ class CachedReference:
         if plan.mismatched:
             packs += plan.pack(used, mismatched=True)
         found: dict[Slot, np.ndarray] = {}
-        own = packs[rank::ranks]
-        scored = workers.map(lambda pack: _by_slot(pack, score(model, batch(plan, pack))), own)
-        for number, part in enumerate(scored):
-            found |= part
-            progress(min(len(packs), (number + 1) * ranks), len(packs))
+        for number, pack in enumerate(packs):
+            if number % ranks == rank:
+                found |= _by_slot(pack, score(model, batch(plan, pack)))
+            progress(number + 1, len(packs))
         for part in gather([found]):
             found |= part
         if rank == 0:

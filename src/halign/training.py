@@ -40,7 +40,6 @@ from halign.reference import CachedReference, LiveReference, Reference, items_fi
 from halign.run_folder import RunFolder, load_state, load_weights
 from halign.scoring import Scorer, Scores
 from halign.trie import TreeBatch, tree_batch
-from halign.workers import Workers, add_gradients, suitable
 
 Row = dict[str, Any]
 
@@ -228,23 +227,12 @@ class Trainer:
         prepared = self.accelerator.prepare(scorer, *built)
         self.scorer, self.optimizers = prepared[0], list(prepared[1:])
         self.trainable = [p for p in self.scorer.parameters() if p.requires_grad]
-        self.workers = self.undo.enter_context(Workers(self._worker_count()))
         if any(p.dtype != torch.float32 for p in self.trainable):
             self.display.warn(
                 "the trained weights are kept in bf16: changes smaller than 1/256 of a weight are lost, which at the usual "
                 "learning rates is nearly all of them. Load them in fp32 and train with dtype=bf16"
             )
         self.rates = optimizers.base_rates(self.optimizers)
-
-    def _worker_count(self) -> int:
-        """Packs computed side by side: one where ranks share the work, on a GPU, and where packs would disturb each other
-        (dropout draws from one generator; adapters are switched off in place for the reference)."""
-        s = self.settings
-        random = s.dropout or bool(s.lora_dropout)
-        switched = self.losses.need_reference and self._reference_source() == "adapter"
-        if self.ranks > 1 or self.accelerator.device.type != "cpu" or random or switched:
-            return 1
-        return suitable(s.workers, self.scorer)
 
     def _set_up_plans(self) -> None:
         s, held = self.settings, self.prepared.evaluation
@@ -279,7 +267,10 @@ class Trainer:
         if not self.losses.need_reference:
             return
         plans = [plan for plan in (self.plan, self.eval_plan) if plan]
-        source = self._reference_source()
+        source = self.settings.reference
+        if source == "auto":
+            # without adapters that were trained before, the model is not the one that training starts from
+            source = "adapter" if self.fresh_adapters else "cached"
         if source == "cached":
             self.reference = {id(plan): self._compute_reference(plan) for plan in plans}
             return
@@ -288,12 +279,6 @@ class Trainer:
         else:
             live = LiveReference.frozen(self.scorer, score)
         self.reference = {id(plan): live for plan in plans}
-
-    def _reference_source(self) -> str:
-        if self.settings.reference != "auto":
-            return self.settings.reference
-        # without adapters that were trained before, the model is not the one that training starts from
-        return "adapter" if self.fresh_adapters else "cached"
 
     def _compute_reference(self, plan: Plan) -> CachedReference:
         self.display.phase("reference", len(plan.items))
@@ -309,7 +294,6 @@ class Trainer:
                 rank=self.rank,
                 ranks=self.ranks,
                 gather=self._gathered,
-                workers=self.workers,
             )
         self.scorer.train()
         return computed
@@ -323,12 +307,14 @@ class Trainer:
         batches = [self.batch(self.plan, pack) for pack in packs]
         statistics, only = self._statistics(self.plan, step, batches)
         norms = self.losses.normalisers([self.plan.items[i] for i in step.items])
-
-        def share(pack: Pack, batch: TreeBatch) -> tuple[torch.Tensor, measures.Sums]:
-            return self.losses.share(only or self._scored(self.plan, pack, batch), statistics, norms)
-
         sums: measures.Sums = {"tokens": (float(sum(b.distinct_tokens for b in batches)), 0.0)}
-        for parts in self._backward(share, packs, batches):
+        for number, (pack, batch) in enumerate(zip(packs, batches, strict=True)):
+            last = number + 1 == len(packs)
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.scorer):
+                scored = only or self._scored(self.plan, pack, batch)
+                loss, parts = self.losses.share(scored, statistics, norms)
+                # ranks' gradients are averaged, but the normalisers already count every rank's items
+                self.accelerator.backward(loss * self.ranks)
             sums = measures.add(sums, parts)
         if not packs:
             self._join_with_nothing(step)
@@ -343,33 +329,6 @@ class Trainer:
             self.folder.log(row)
         return row
 
-    def _backward(
-        self,
-        share: Callable[[Pack, TreeBatch], tuple[torch.Tensor, measures.Sums]],
-        packs: Sequence[Pack],
-        batches: Sequence[TreeBatch],
-    ) -> Iterator[measures.Sums]:
-        """Gradients of every pack's share of the loss, added up in the order of the packs; the measures of each."""
-        if self.workers.count > 1 and len(packs) > 1:
-
-            def gradients(
-                pack: Pack, batch: TreeBatch
-            ) -> tuple[Sequence[torch.Tensor | None], measures.Sums]:
-                loss, parts = share(pack, batch)
-                return torch.autograd.grad(loss, self.trainable, allow_unused=True), parts
-
-            for found, parts in self.workers.map(gradients, packs, batches):
-                add_gradients(self.trainable, found)
-                yield parts
-            return
-        for number, (pack, batch) in enumerate(zip(packs, batches, strict=True)):
-            last = number + 1 == len(packs)
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.scorer):
-                loss, parts = share(pack, batch)
-                # ranks' gradients are averaged, but the normalisers already count every rank's items
-                self.accelerator.backward(loss * self.ranks)
-            yield parts
-
     def _scored(self, plan: Plan, pack: Pack, batch: TreeBatch) -> Scored:
         reference = self.reference[id(plan)](plan, pack, batch) if self.reference else None
         return Scored(plan.items, pack, score(self.scorer, batch), reference)
@@ -380,7 +339,7 @@ class Trainer:
         """Statistics of the global step, and the scores of its only pack where there is just one (no need to score it twice)."""
         extra = step.extra[self.rank]
         with torch.no_grad():
-            mismatched = list(self.workers.map(lambda p: self._scored(plan, p, self.batch(plan, p)), extra))
+            mismatched = [self._scored(plan, pack, self.batch(plan, pack)) for pack in extra]
         own: list[Scored] = []
         only: Scored | None = None
         if self.losses.want_own_statistics:
@@ -390,7 +349,7 @@ class Trainer:
                 own = [only]
             else:
                 with torch.no_grad():
-                    own = list(self.workers.map(lambda p, b: self._scored(plan, p, b), packs, batches))
+                    own = [self._scored(plan, p, b) for p, b in zip(packs, batches, strict=True)]
         parts = self.losses.statistics_parts(own, mismatched)
         return (self.losses.statistics(self._gathered([parts])) if parts else {}), only
 
@@ -438,12 +397,10 @@ class Trainer:
         norms = self.losses.normalisers(plan.items)
         self.display.phase("evaluating", len(packs))
         sums: measures.Sums = {"loss": (0.0, 0.0)}
-
-        def measure(pack: Pack, batch: TreeBatch) -> measures.Sums:
-            return self.losses.share(self._scored(plan, pack, batch), statistics, norms)[1]
-
-        for number, parts in enumerate(self.workers.map(measure, packs, batches)):
-            sums = measures.add(sums, parts)
+        for number, (pack, batch) in enumerate(zip(packs, batches, strict=True)):
+            sums = measures.add(
+                sums, self.losses.share(self._scored(plan, pack, batch), statistics, norms)[1]
+            )
             self.display.advance(number + 1, len(packs))
         self.scorer.train()
         row = {"step": done, "split": "eval", **measures.means(self._reduced(sums)), "items": len(plan.items)}
