@@ -176,17 +176,17 @@ def test_ranks_share_the_work_evenly() -> None:
     assert [len(share) for share in few.packs] == [1, 1, 0, 0]
 
 
-def test_flat_packs_come_in_a_multiple_of_the_workers_and_of_nearly_equal_size() -> None:
+def test_flat_packs_come_in_a_multiple_of_the_ranks_and_of_nearly_equal_size() -> None:
     given = items([1] * 60, length=24)
     sizes = {}
-    for workers in (1, 2, 3):
-        plan = Plan(given, batch_items=60, max_tokens=1100, flat=True, workers=workers)
-        sizes[workers] = [sum(width(plan, row) for row in pack.rows) for pack in packs_of(plan, 0)]
+    for ranks in (1, 2, 3):
+        plan = Plan(given, batch_items=60, max_tokens=1100, flat=True, ranks=ranks)
+        sizes[ranks] = [sum(width(plan, row) for row in pack.rows) for pack in packs_of(plan, 0)]
     total = sum(sizes[1])
     assert [len(s) for s in sizes.values()] == [2, 2, 3], sizes
     assert all(sum(s) == total and max(s) - min(s) < 30 for s in sizes.values())
     assert all(s == sorted(s, reverse=True) for s in sizes.values())
-    small = Plan(given, batch_items=60, max_tokens=2000, flat=True, workers=16)
+    small = Plan(given, batch_items=60, max_tokens=2000, flat=True, ranks=16)
     assert len(packs_of(small, 0)) == total // 256  # not sixteen packs of next to nothing
 
 

@@ -29,7 +29,7 @@ OVERSIZE = 4
 """... and it is no larger than this many budgets."""
 
 SMALL_PACK = 256
-"""Tokens below which a pack is not made smaller only so that every worker or rank has one: its products would get inefficient."""
+"""Tokens below which a pack is not made smaller only so that every rank has one: its products would get inefficient."""
 
 Shuffle = Literal["conversations", "items", "none"]
 
@@ -96,7 +96,6 @@ class Plan:
         mismatch: draw a mismatched completion per item (KTO).
         spare: items whose completions serve as mismatched ones where ``items`` are of a single conversation.
         ranks: number of processes.
-        workers: packs that a process computes side by side.
     """
 
     def __init__(
@@ -114,7 +113,6 @@ class Plan:
         mismatch: bool = False,
         spare: Sequence[Item] = (),
         ranks: int = 1,
-        workers: int = 1,
     ) -> None:
         self.items = items
         self.batch_items = min(batch_items, max(1, len(items)))
@@ -122,7 +120,7 @@ class Plan:
         self.seed = seed
         self.shuffle = shuffle
         self.separate, self.flat = separate, flat
-        self.ranks, self.workers = ranks, workers
+        self.ranks = ranks
         self.steps_per_epoch = max(1, -(-len(items) // self.batch_items)) if items else 0
         wanted = max(1, round(epochs * self.steps_per_epoch)) if items else 0
         self.steps = min(wanted, max_steps) if max_steps is not None else wanted
@@ -167,8 +165,11 @@ class Plan:
         rows: list[Row] = []
         for group in self._groups(chosen):
             rows += self._rows([self._unit(i, mismatched) for i in group])
-        parts = max(self.ranks, self.workers)
-        return _fill_flat(rows, self.max_tokens, parts) if self.flat else _fill_padded(rows, self.max_tokens)
+        return (
+            _fill_flat(rows, self.max_tokens, self.ranks)
+            if self.flat
+            else _fill_padded(rows, self.max_tokens)
+        )
 
     def _unit(self, item: int, mismatched: bool) -> tuple[Slot, ...]:
         if mismatched:
@@ -295,17 +296,17 @@ def _fill_padded(rows: list[Row], max_tokens: int) -> list[Pack]:
     return [*packs, Pack(tuple(current))] if current else packs
 
 
-def _fill_flat(rows: list[Row], max_tokens: int, parts: int) -> list[Pack]:
-    """Rows end to end: as few packs as will do, in a multiple of ``parts`` unless they would get small, of nearly equal size, the
+def _fill_flat(rows: list[Row], max_tokens: int, ranks: int) -> list[Pack]:
+    """Rows end to end: as few packs as will do, in a multiple of the ranks unless they would get small, of nearly equal size, the
     largest first."""
     total = sum(width for width, _ in rows)
     needed = max(1, -(-total // max_tokens))
-    count = max(needed, min(-(-needed // parts) * parts, total // SMALL_PACK))
+    count = max(needed, min(-(-needed // ranks) * ranks, total // SMALL_PACK))
     while True:
         bins = _level(rows, count)
         if all(load <= max_tokens or len(held) == 1 for load, held in bins):
             return [Pack(tuple(row for _, row in held)) for _, held in bins]
-        count = max(count + parts, count * 21 // 20)
+        count = max(count + ranks, count * 21 // 20)
 
 
 def _level(rows: list[Row], count: int) -> list[tuple[int, list[Row]]]:

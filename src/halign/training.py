@@ -243,7 +243,6 @@ class Trainer:
             "flat": self.flat,
             "mismatch": self.losses.mismatched,
             "ranks": self.ranks,
-            "workers": self.workers.count,
         }
         self.plan = Plan(
             self.prepared.train,
