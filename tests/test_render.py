@@ -335,6 +335,37 @@ def test_rendered_text_equals_apply_chat_template(family):
     assert template._compared == 8
 
 
+TWO_TURNS = [Message("user", "hi"), Message("assistant", "ho")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{{ loop.__init__ }}|{{ loop.__init__.__globals__ }}",
+        "{{ m.__class__ }}|{{ m.__class__.__mro__ }}",
+        "{{ m.update({'role': 'x'}) }}",
+        "{{ messages.append(1) }}",
+        "{{ loop.first }} {{ loop.last }} {{ loop.index }} {{ loop.index0 }} {{ loop.length }}",
+        "{{ m.role }} {{ m.nothing is defined }} {{ m.get('role') }} {{ m.items()|list|length }}",
+    ],
+)
+def test_quick_attributes_give_and_refuse_what_the_sandbox_does(body):
+    model = tokenizer("chatml")
+    model.chat_template = "{% for m in messages %}" + body + ";{% endfor %}"
+    template = ChatTemplate(model, {})
+    outcomes = []
+    for render in (lambda: template._fast(TWO_TURNS, False), lambda: template._slow(TWO_TURNS, (), False)):
+        try:
+            outcomes.append(render())
+        except Exception as error:
+            outcomes.append(f"{type(error).__name__}: {error}")
+    assert outcomes[0] == outcomes[1]
+    if "role }" in body:
+        assert outcomes[0] == "user False user 2;assistant False assistant 2;"
+    if "__" in body or "update" in body or "append" in body:
+        assert outcomes[0].strip("|;") == "" or "SecurityError" in outcomes[0]
+
+
 def test_template_errors_name_the_roles():
     template = ChatTemplate(tokenizer("extras"), {})
     with pytest.raises(HalignError, match=r"\(user, nobody\): nobody speaks"):

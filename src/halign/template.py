@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from jinja2.exceptions import TemplateError
+from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from halign.dialogue import Dialogue, Message
@@ -122,7 +123,26 @@ def _compiled(tokenizer: Any) -> Any | None:
         from transformers.utils.chat_template_utils import _compile_jinja_template
     except ImportError:
         return None
-    return _compile_jinja_template(tokenizer.chat_template)
+    sandbox: Any = _compile_jinja_template(tokenizer.chat_template).environment.overlay()
+    sandbox.__class__ = type("QuickSandbox", (_QuickAttributes, type(sandbox)), {})
+    return sandbox.from_string(tokenizer.chat_template)
+
+
+class _QuickAttributes:
+    """Over a Jinja sandbox: two kinds of attribute that templates ask for in every turn (``message.role``, ``loop.first``)
+    without the sandbox's checks, which they always pass."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """What the sandbox would find: an entry of a dict unless dicts have such an attribute, a public attribute of a loop."""
+        if type(obj) is dict and attribute in obj and attribute not in _OF_DICTS:
+            return obj[attribute]
+        if type(obj) is LoopContext and attribute in _OF_LOOPS:
+            return getattr(obj, attribute)
+        return super().getattr(obj, attribute)  # type: ignore[misc]
+
+
+_OF_DICTS = frozenset(dir(dict))
+_OF_LOOPS = frozenset(("first", "last", "index", "index0"))
 
 
 class Guardrails:
