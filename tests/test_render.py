@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from array import array
 from itertools import pairwise
@@ -350,7 +351,7 @@ TWO_TURNS = [Message("user", "hi"), Message("assistant", "ho")]
     ],
 )
 def test_quick_attributes_give_and_refuse_what_the_sandbox_does(body):
-    model = tokenizer("chatml")
+    model = copy.deepcopy(tokenizer("chatml"))  # the family's is shared
     model.chat_template = "{% for m in messages %}" + body + ";{% endfor %}"
     template = ChatTemplate(model, {})
     outcomes = []
