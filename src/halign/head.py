@@ -118,7 +118,7 @@ class _LinearLogps(torch.autograd.Function):
                 local = slice(rows.start - block.start, rows.stop - block.start)
                 logits = _logits(inputs[local], compute_weight, bias, transform)
                 d_chunk = torch.softmax(logits, -1, dtype=torch.float32)
-                d_chunk.mul_(per_position[rows, None]).neg_()
+                d_chunk.mul_(-per_position[rows, None])
                 # one position may predict several targets (the first tokens of sibling branches), never the same one twice
                 d_chunk[read[wanted] - rows.start, targets[wanted]] += grad[wanted]
                 d_chunk = transform.backward_(d_chunk, logits)
