@@ -91,12 +91,20 @@ class Words:
         return bytes(joined(self.pieces, PIECES.findall(first)) + joined(self._spaced, rest))
 
     def _spaced_word(self, word: str) -> bytes:
+        if (
+            word.isascii() and word.isalpha()
+        ):  # the common case of the next line, which needs no looking for pieces
+            return self._word("Ġ" + word)
         return bytes(joined(self.pieces, PIECES.findall(" " + word)))
 
     def _piece(self, piece: str) -> bytes:
-        if ONE_WORD.fullmatch(piece):  # one pre-token, which the model reads in byte-level letters
-            return ids_to_bytes(t.id for t in self._model.tokenize(piece.replace(" ", "Ġ")))
+        if ONE_WORD.fullmatch(piece):
+            return self._word(piece.replace(" ", "Ġ"))
         return self._fresh(piece) if piece else b""
+
+    def _word(self, letters: str) -> bytes:
+        """Ids of one pre-token, which the model reads in byte-level letters."""
+        return ids_to_bytes([t.id for t in self._model.tokenize(letters)])
 
 
 def ids_to_bytes(ids: Iterable[int]) -> bytes:
