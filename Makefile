@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 .PHONY: help setup demo test test-long bench lint format clean
 
 help:
-	@echo "make demo       train and compare models in the care world, then write a report (about 7 minutes on 2 cores)"
+	@echo "make demo       train and compare models in the care world, then write a report (7 to 8 minutes on 2 cores)"
 	@echo "make test       lint, types, doctests and tests"
 	@echo "make test-long  the checks that take minutes each"
 	@echo "make bench      speed and memory against TRL and against our own plain path"

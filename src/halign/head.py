@@ -109,19 +109,16 @@ class _LinearLogps(torch.autograd.Function):
         d_bias = (
             torch.zeros(weight.shape[0], dtype=torch.float32, device=weight.device) if need_bias else None
         )
-        size, per_block = (rows(len(weight), hidden.device) for rows in (chunk_rows, block_rows))
+        size = chunk_rows(len(weight), hidden.device)
         per_position = grad.new_zeros(len(hidden)).index_add_(0, read, grad)
-        for block in _slices(slice(0, len(hidden)), per_block):
+        for block in _slices(slice(0, len(hidden)), block_rows(len(weight), hidden.device)):
             inputs = hidden[block].to(dtype)
             d_logits = torch.empty(len(inputs), len(weight), dtype=dtype, device=hidden.device)
             for rows, wanted in _chunks(block, read, size):
                 local = slice(rows.start - block.start, rows.stop - block.start)
                 logits = _logits(inputs[local], compute_weight, bias, transform)
-                d_chunk = torch.softmax(logits, -1, dtype=torch.float32)
-                d_chunk.mul_(-per_position[rows, None])
-                # one position may predict several targets (the first tokens of sibling branches), never the same one twice
-                d_chunk[read[wanted] - rows.start, targets[wanted]] += grad[wanted]
-                d_chunk = transform.backward_(d_chunk, logits)
+                places = (read[wanted] - rows.start, targets[wanted])
+                d_chunk = _logit_gradients(logits, per_position[rows], places, grad[wanted], transform)
                 if d_bias is not None:
                     d_bias += d_chunk.sum(0)
                 d_logits[local] = d_chunk
@@ -138,6 +135,17 @@ class _LinearLogps(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _logit_gradients(
+    logits: Tensor, pulls: Tensor, places: tuple[Tensor, Tensor], grad: Tensor, transform: LogitTransform
+) -> Tensor:
+    """d/d(head output) of a chunk, float32 [rows, V]: each target's ``grad`` at its place, less every position's sum of them
+    (``pulls``) times its softmax."""
+    made = torch.softmax(logits, -1, dtype=torch.float32)
+    made.mul_(-pulls[:, None])
+    made[places] += grad  # several targets of a position (the first tokens of sibling branches) differ
+    return transform.backward_(made, logits)
 
 
 def _accumulate_product(total: Tensor, left: Tensor, right: Tensor) -> None:

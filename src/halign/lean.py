@@ -80,13 +80,16 @@ class _Gated(torch.autograd.Function):
 
 
 def lean_layers(model: nn.Module, *, checkpointed: bool = False) -> Callable[[], None]:
-    """Let the norms and gated layers of a model compute leanly, in place; a function that undoes it.
+    """Let the norms and gated layers of a model compute leanly, in place; a function that undoes it. A module whose forward
+    somebody has replaced already is left alone.
 
     Args:
         checkpointed: gradient checkpointing keeps nothing of these layers, so there is nothing to make again.
     """
     changed: list[nn.Module] = []
     for module in model.modules():
+        if "forward" in vars(module):
+            continue
         forward = _norm_forward(module) or _gated_forward(module, checkpointed)
         if forward is not None:
             module.forward = MethodType(forward, module)
@@ -147,12 +150,11 @@ def _gated_forward(module: nn.Module, checkpointed: bool) -> Forward | None:
     def forward(self: Any, x: Tensor) -> Tensor:
         gate, up = self.gate_proj(x), self.up_proj(x)
         product = _Gated.apply(gate, up, kind)
-        keep = checkpointed or not product.requires_grad
-        with (
-            nullcontext()
-            if keep
-            else _made_again(product, partial(_product, gate.detach(), up.detach(), kind))
-        ):
+        if checkpointed or not product.requires_grad:
+            hooks: Any = nullcontext()
+        else:
+            hooks = _made_again(product, partial(_product, gate.detach(), up.detach(), kind))
+        with hooks:
             out: Tensor = self.down_proj(product)
         return out
 
@@ -196,7 +198,7 @@ def _is_gated(module: Any, kind: _Gate) -> bool:
     finally:
         for part, training in modes:
             part.training = training
-    return formula is not None and _same(found, formula)
+    return _same(found, formula)
 
 
 def _outcome(compute: Callable[[], Any]) -> Tensor | None:
@@ -208,7 +210,7 @@ def _outcome(compute: Callable[[], Any]) -> Tensor | None:
     return found if isinstance(found, Tensor) else None
 
 
-def _same(found: Tensor | None, formula: Tensor) -> bool:
-    if found is None or found.shape != formula.shape:
+def _same(found: Tensor | None, formula: Tensor | None) -> bool:
+    if found is None or formula is None or found.shape != formula.shape:
         return False
     return bool((found - formula).norm() <= _CLOSE * formula.norm())

@@ -10,15 +10,17 @@ Items of one conversation stay together, because they share a trunk; conversatio
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from halign.errors import HalignError
 from halign.items import Item, Path
+
+T = TypeVar("T")
 
 MISMATCH = -1
 """Path number of an item's mismatched completion: its prompt followed by another conversation's response."""
@@ -213,13 +215,8 @@ class Plan:
         """Packs over ranks, the heaviest first, always to the rank with least to do."""
         if self.ranks == 1:
             return (tuple(packs),)
-        shares: list[list[Pack]] = [[] for _ in range(self.ranks)]
-        load = [0] * self.ranks
-        for pack in sorted(packs, key=self._weight, reverse=True):
-            lightest = load.index(min(load))
-            shares[lightest].append(pack)
-            load[lightest] += self._weight(pack)
-        return tuple(tuple(share) for share in shares)
+        weighed = sorted(((self._weight(p), p) for p in packs), key=lambda w: -w[0])
+        return tuple(tuple(pack for _, pack in share) for share in _level(weighed, self.ranks))
 
     def _weight(self, pack: Pack) -> int:
         return sum(len(self.path(slot)) for slot in pack.slots)
@@ -299,23 +296,27 @@ def _fill_padded(rows: list[Row], max_tokens: int) -> list[Pack]:
 def _fill_flat(rows: list[Row], max_tokens: int, ranks: int) -> list[Pack]:
     """Rows end to end: as few packs as will do, in a multiple of the ranks unless they would get small, of nearly equal size, the
     largest first."""
+    widest_first = sorted(rows, key=lambda r: -r[0])
     total = sum(width for width, _ in rows)
     needed = max(1, -(-total // max_tokens))
     count = max(needed, min(-(-needed // ranks) * ranks, total // SMALL_PACK))
     while True:
-        bins = _level(rows, count)
-        if all(load <= max_tokens or len(held) == 1 for load, held in bins):
-            return [Pack(tuple(row for _, row in held)) for _, held in bins]
+        bins = [held for held in _level(widest_first, count) if held]
+        if all(len(held) == 1 or _load(held) <= max_tokens for held in bins):
+            return [Pack(tuple(row for _, row in held)) for held in sorted(bins, key=_load, reverse=True)]
         count = max(count + ranks, count * 21 // 20)
 
 
-def _level(rows: list[Row], count: int) -> list[tuple[int, list[Row]]]:
-    """(load, rows) of at most ``count`` bins, the heaviest first: the widest row goes first, each into the lightest bin."""
-    heap: list[tuple[int, int]] = [(0, number) for number in range(count)]
-    held: list[list[Row]] = [[] for _ in range(count)]
-    for row in sorted(rows, key=lambda r: -r[0]):
+def _level(heaviest_first: Iterable[tuple[int, T]], count: int) -> list[list[tuple[int, T]]]:
+    """(weight, thing) pairs over ``count`` bins, each into the bin that is lightest so far."""
+    heap = [(0, number) for number in range(count)]
+    bins: list[list[tuple[int, T]]] = [[] for _ in range(count)]
+    for weighed in heaviest_first:
         load, number = heap[0]
-        heapq.heapreplace(heap, (load + row[0], number))
-        held[number].append(row)
-    bins = [(load, held[number]) for load, number in heap if held[number]]
-    return sorted(bins, key=lambda b: -b[0])
+        heapq.heapreplace(heap, (load + weighed[0], number))
+        bins[number].append(weighed)
+    return bins
+
+
+def _load(held: list[tuple[int, T]]) -> int:
+    return sum(weight for weight, _ in held)

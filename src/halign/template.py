@@ -119,13 +119,19 @@ def _compiled(tokenizer: Any) -> Any | None:
     )
     if not ours or not isinstance(getattr(tokenizer, "chat_template", None), str):
         return None  # an overridden method, or several named templates to choose from
+    return _quick(tokenizer.chat_template)
+
+
+@lru_cache
+def _quick(template: str) -> Any | None:
+    """The template in transformers' own sandbox, with quick attributes; None for a transformers without that."""
     try:
         from transformers.utils.chat_template_utils import _compile_jinja_template
     except ImportError:
         return None
-    sandbox: Any = _compile_jinja_template(tokenizer.chat_template).environment.overlay()
+    sandbox: Any = _compile_jinja_template(template).environment.overlay()
     sandbox.__class__ = type("QuickSandbox", (_QuickAttributes, type(sandbox)), {})
-    return sandbox.from_string(tokenizer.chat_template)
+    return sandbox.from_string(template)
 
 
 class _QuickAttributes:

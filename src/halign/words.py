@@ -91,9 +91,7 @@ class Words:
         return bytes(joined(self.pieces, PIECES.findall(first)) + joined(self._spaced, rest))
 
     def _spaced_word(self, word: str) -> bytes:
-        if (
-            word.isascii() and word.isalpha()
-        ):  # the common case of the next line, which needs no looking for pieces
+        if word.isascii() and word.isalpha():  # the common case, which needs no looking for pieces
             return self._word("Ġ" + word)
         return bytes(joined(self.pieces, PIECES.findall(" " + word)))
 
