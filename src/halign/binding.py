@@ -117,18 +117,24 @@ def _lists(scored: Scored) -> Lists:
     mask = torch.tensor([[k < n for k in range(width)] for n in counts], device=device)
     index = index.to(device)
     ref = scored.ref_logps
+    tables: dict[str, Any] = {name: _table(scored, name, width) for name in LIST_FIELDS}
     return Lists(
         logps=scored.scores.logps[index],
         ref_logps=None if ref is None else ref[index],
         lengths=scored.scores.lengths.float()[index],
-        rewards=_rewards(scored, width),
         mask=mask,
+        **tables,
         **_common(scored),
     )
 
 
-def _rewards(scored: Scored, width: int) -> Tensor | None:
-    rows = [scored.items[i].values.get("rewards") for i in scored.pack.items]
+LIST_FIELDS = ("rewards", "ranks", "behaviour_logps", "prior_logps", "attribute_logps")
+"""Fields of ``Lists`` that the data gives, one number per response."""
+
+
+def _table(scored: Scored, name: str, width: int) -> Tensor | None:
+    """A value of every response, float32 [L, K], 0 where there is none; None where an item lacks it."""
+    rows = [scored.items[i].values.get(name) for i in scored.pack.items]
     if any(row is None for row in rows):
         return None
     padded = [[*row, *[0.0] * (width - len(row))] for row in rows]  # type: ignore[misc, arg-type]
@@ -161,9 +167,12 @@ def is_example(item: Item) -> bool:
 
 
 def with_statistics(items: Items, statistics: Mapping[str, Tensor]) -> Items:
-    """The items with the step's statistics set."""
-    moved: dict[str, Any] = {name: value.to(_device(items)) for name, value in statistics.items()}
-    return replace(items, **moved) if moved else items
+    """The items with the step's statistics set: on fields of their names, the others in ``step``."""
+    if not statistics:
+        return items
+    moved = {name: value.to(_device(items)) for name, value in statistics.items()}
+    own: dict[str, Any] = {name: moved.pop(name) for name in list(moved) if hasattr(items, name)}
+    return replace(items, **own, step=moved or None)
 
 
 def _device(items: Items) -> torch.device:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from halign.errors import HalignError
 from halign.objectives.registry import Objective, find
@@ -298,19 +298,23 @@ def _unknown(key: str, objectives: Mapping[str, Objective]) -> str:
 
 
 def _complete(objective: Objective, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults overridden by what was given, each checked against its annotation."""
     values = {name: default for name, (_, default) in objective.settings.items()}
     for name, value in given.items():
-        expected = type(values[name])
-        if expected is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if values[name] is not None and not isinstance(value, expected):
-            raise HalignError(f"{objective.name}.{name}: {value!r} is no {expected.__name__}")
-        if isinstance(value, float) and (not math.isfinite(value) or (name == "beta" and value <= 0)):
+        expected, default = objective.settings[name]
+        try:
+            values[name] = _checker(expected).validate_python(value)
+        except ValidationError as error:
+            why = error.errors()[0]["msg"]
             raise HalignError(
-                f"{objective.name}.{name}: {value} is no {'positive' if name == 'beta' else 'finite'} number"
-            )
-        values[name] = value
+                f"{objective.name}.{name}: {why} (got {value!r}, the default is {default!r})"
+            ) from None
     return values
+
+
+def _checker(expected: Any) -> TypeAdapter[Any]:
+    """Validates without turning one type into another, but for whole numbers where a float is wanted; no infinity, no NaN."""
+    return TypeAdapter(expected, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
 def _readable(error: ValidationError) -> str:

@@ -15,6 +15,7 @@ from halign.errors import HalignError
 from halign.items import Item
 from halign.objectives.items import Items, Singles
 from halign.objectives.kto import balanced_weights
+from halign.objectives.registry import Objective
 
 Statistics = Mapping[str, Mapping[str, Tensor]]
 """objective -> field -> scalar over the global step."""
@@ -28,6 +29,10 @@ class Losses:
         self.settings = {name: dict(values) for name, values in config.objective_settings.items()}
         if config.train.balance:
             self._balance(items)
+        for objective, _ in self.objectives:
+            check_needs(objective, self.settings[objective.name], items)
+        self.memory: Statistics = {}
+        """Statistics of the last step, for objectives that remember them."""
 
     def _balance(self, items: Sequence[Item]) -> None:
         good = sum(bool(i.values.get("desirable")) for i in items)
@@ -69,14 +74,37 @@ class Losses:
                 parts[objective.name] = [bind(objective.kind, s) for s in own]
         return parts
 
-    def statistics(self, parts: Sequence[Mapping[str, Sequence[Items]]]) -> Statistics:
-        """The statistics of the global step from the parts of all ranks."""
+    def statistics(
+        self, parts: Sequence[Mapping[str, Sequence[Items]]], *, training: bool = True
+    ) -> Statistics:
+        """The statistics of the global step from the parts of all ranks. Only what training saw is remembered."""
         found: dict[str, Mapping[str, Tensor]] = {}
         for objective, _ in self.objectives:
             everything = [items for rank in parts for items in rank.get(objective.name, ())]
             if objective.statistics and everything:
-                found[objective.name] = objective.statistics(concatenate(everything))
+                before = (self.memory.get(objective.name, {}),) if objective.remembers else ()
+                found[objective.name] = objective.statistics(concatenate(everything), *before)
+        if training:
+            self.memory = {
+                o.name: found[o.name] for o, _ in self.objectives if o.remembers and o.name in found
+            }
         return found
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint has to hold of the objectives."""
+        return {
+            f"objective/{name}/{field}": value
+            for name, fields in self.memory.items()
+            for field, value in fields.items()
+        }
+
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what ``state_tensors`` gave, taking it out of ``tensors``."""
+        found: dict[str, dict[str, Tensor]] = {}
+        for key in [k for k in tensors if k.startswith("objective/")]:
+            _, name, field = key.split("/")
+            found.setdefault(name, {})[field] = tensors.pop(key)
+        self.memory = found
 
     def share(
         self, scored: Scored, statistics: Statistics, norms: Mapping[str, float]
@@ -93,12 +121,44 @@ class Losses:
             if len(self.objectives) > 1:
                 sums[f"loss_{objective.name}"] = (float(share.detach()), 0.0)
             sums = measures.add(sums, measures.measure(items))
+            if objective.monitor:
+                watched = objective.monitor(items, **self.settings[objective.name])
+                sums = measures.add(sums, measures.as_sums(watched))
         sums["loss"] = (float(total.detach()), 0.0)
         return total, sums
 
     def describe(self) -> dict[str, Any]:
         """Names, weights and settings."""
         return {o.name: {"weight": w, **self.settings[o.name]} for o, w in self.objectives}
+
+
+_WIN_RATES = (
+    "give pairs chosen_win_rate and rejected_win_rate, each response's mean probability of beating the others"
+)
+REMEDIES = {
+    "rewards": "give every response of a ranking a score, or use an objective that takes ranks alone (dpo_pro, rrhf)",
+    "chosen_win_rate": _WIN_RATES,
+    "rejected_win_rate": _WIN_RATES,
+    "attribute_logps": "give every response of a ranking attribute_logp = log P(attributes | prompt, response)",
+    "prior_logps": "give every response of a ranking prior_logp = log P(response | prompt) without attributes",
+    "behaviour_logps": "give every response of a ranking behaviour_logp, its log-probability under the model that sampled it",
+}
+"""Field of the items -> what to do about data that lacks it."""
+
+
+def check_needs(objective: Objective, settings: Mapping[str, Any], items: Sequence[Item]) -> None:
+    """Whether the data gives what an objective cannot do without.
+
+    Raises:
+        HalignError: naming the field, the first item that lacks it, and the way out.
+    """
+    for field in objective.needs(settings):
+        lacking = [i for i in items if i.kind == objective.kind and field not in i.values]
+        if lacking:
+            raise HalignError(
+                f"{objective.name} needs {field}, and {len(lacking)} of {len(items)} items have none "
+                f"(the first is of conversation {lacking[0].conversation!r}): {REMEDIES[field]}"
+            )
 
 
 def supervised_tokens(item: Item) -> int:

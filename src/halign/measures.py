@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -30,6 +30,11 @@ def measure(items: Items) -> Sums:
             values = {"best_logps": items.logps[:, 0]}
         elif isinstance(items, Tokens):
             values = {"nll": -items.logps}
+    return as_sums(values)
+
+
+def as_sums(values: Mapping[str, Tensor]) -> Sums:
+    """Values per item -> their sums and counts."""
     return {k: (float(v.detach().sum()), float(v.numel())) for k, v in values.items() if v.numel()}
 
 

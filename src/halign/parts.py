@@ -70,6 +70,16 @@ def _preference_values(example: Preference) -> dict[str, Any]:
     return {"preference": example.preference, **{k: v for k, v in rates.items() if v is not None}}
 
 
+RESPONSE_LOGPS = ("prior", "behaviour", "attribute")
+"""Log-probabilities that responses may bring along, as ``NAME_logp`` beside their content (SteerLM 2)."""
+
+
 def _ranking_values(example: Ranking) -> dict[str, Any]:
     values: dict[str, Any] = {"ranks": tuple(map(float, example.ranks))}
-    return values if example.scores is None else {**values, "rewards": tuple(example.scores)}
+    if example.scores is not None:
+        values["rewards"] = tuple(example.scores)
+    for name in RESPONSE_LOGPS:
+        found = [m.extra.get(f"{name}_logp") for m in example.responses]
+        if all(isinstance(f, int | float) for f in found):
+            values[f"{name}_logps"] = tuple(map(float, found))  # type: ignore[arg-type]
+    return values

@@ -350,7 +350,8 @@ class Trainer:
                 with torch.no_grad():
                     own = [self._scored(plan, p, b) for p, b in zip(packs, batches, strict=True)]
         parts = self.losses.statistics_parts(own, mismatched)
-        return (self.losses.statistics(self._gathered([parts])) if parts else {}), only
+        gathered = self._gathered([parts]) if parts else []
+        return self.losses.statistics(gathered, training=training), only
 
     def _join_with_nothing(self, step: Step) -> None:
         """A rank without packs still joins the others' reduction of gradients."""
@@ -444,7 +445,7 @@ class Trainer:
     def _save(self, done: int) -> None:
         """A checkpoint to resume from, bit for bit."""
         if self.main:
-            tensors = optimizers.state_tensors(self.optimizers) | random_state()
+            tensors = optimizers.state_tensors(self.optimizers) | random_state() | self.losses.state_tensors()
             self.folder.save_checkpoint(self.policy, done, tensors, {}, self.settings.keep_checkpoints)
         self.accelerator.wait_for_everyone()
 
@@ -456,6 +457,7 @@ class Trainer:
         load_weights(self.policy.model, checkpoint)
         tensors, facts = load_state(checkpoint)
         set_random_state(tensors)
+        self.losses.load_state_tensors(tensors)
         optimizers.load_state_tensors(self.optimizers, tensors)
         if self.main:
             self.folder.forget_after(facts["step"])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from halign.objectives import Pairs, Singles
+from halign.objectives import Lists, Pairs, Singles
 
 
 def pairs(
@@ -34,6 +35,9 @@ FAR = Pairs(
 """Log-ratios of +1000 and -1000 nats: gaps of 2000 the right way and the wrong way round."""
 
 
+LOGPS = ("chosen_logps", "rejected_logps", "ref_chosen_logps", "ref_rejected_logps")
+
+
 def random_pairs(count: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Pairs:
     """Pairs near their reference, with lengths."""
     rng = torch.Generator().manual_seed(seed)
@@ -50,7 +54,61 @@ def random_pairs(count: int, dtype: torch.dtype = torch.float32, seed: int = 0) 
         ref_rejected,
         chosen_lengths=chosen_lengths,
         rejected_lengths=rejected_lengths,
+        preference=torch.linspace(0.55, 0.95, count, dtype=dtype),
+        chosen_win_rate=torch.linspace(0.6, 0.9, count, dtype=dtype),
+        rejected_win_rate=torch.linspace(0.4, 0.1, count, dtype=dtype),
+        target_kl=torch.linspace(0.5, 2.5, count, dtype=dtype),
     )
+
+
+def random_lists(count: int, width: int = 4, dtype: torch.dtype = torch.float32, seed: int = 0) -> Lists:
+    """Lists near their reference, best first, every field given. The second list has a tie for the best, the last is one
+    response shorter than the others (what stands in its place is 0, as in training)."""
+    rng = torch.Generator().manual_seed(seed)
+
+    def near(base: Tensor) -> Tensor:
+        return base + 3 * torch.randn(count, width, generator=rng, dtype=dtype)
+
+    lengths = torch.randint(1, 20, (count, width), generator=rng).to(dtype)
+    ref = near(-2 * lengths)
+    ranks = torch.arange(1, width + 1, dtype=dtype).repeat(count, 1)
+    ranks[1, 1] = 1
+    rewards = torch.rand(count, width, generator=rng, dtype=dtype).cumsum(1).flip(1) + 0.1
+    rewards[1, 1] = rewards[1, 0]
+    mask = torch.ones(count, width, dtype=torch.bool)
+    mask[-1, -1] = False
+    columns = {
+        "logps": near(ref),
+        "ref_logps": ref,
+        "rewards": rewards,
+        "ranks": ranks,
+        "behaviour_logps": near(ref),
+        "prior_logps": near(ref),
+        "attribute_logps": -torch.rand(count, width, generator=rng, dtype=dtype),
+    }
+    return Lists(
+        **{k: torch.where(mask, v, torch.zeros((), dtype=dtype)) for k, v in columns.items()},
+        lengths=torch.where(mask, lengths, torch.ones((), dtype=dtype)),
+        mask=mask,
+    )
+
+
+def assert_list_gradients(objective: Callable[..., Tensor], **settings: Any) -> None:
+    """As ``assert_gradients``, for lists. Nothing flows to responses that are not there."""
+    start = random_lists(4, dtype=torch.float64)
+
+    def losses(logps: Tensor, ref_logps: Tensor) -> Tensor:
+        return objective(replace(start, logps=logps, ref_logps=ref_logps), **settings)
+
+    assert start.ref_logps is not None
+    assert start.mask is not None
+    inputs = (start.logps.clone().requires_grad_(), start.ref_logps.clone().requires_grad_())
+    out = losses(*inputs)
+    assert out.shape == (4,)
+    assert torch.autograd.gradcheck(losses, inputs)
+    (own,) = torch.autograd.grad(out.sum(), inputs[0])
+    assert (own[~start.mask] == 0).all()
+    assert (own[start.mask] != 0).any()
 
 
 def random_singles(count: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Singles:
@@ -78,16 +136,8 @@ def assert_gradients(
     start = random_pairs(5, torch.float64)
 
     def losses(chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor) -> Tensor:
-        given = Pairs(
-            chosen,
-            rejected,
-            ref_chosen,
-            ref_rejected,
-            chosen_lengths=start.chosen_lengths,
-            rejected_lengths=start.rejected_lengths,
-            **(statistics or {}),
-        )
-        return objective(given, **settings)
+        own = dict(zip(LOGPS, (chosen, rejected, ref_chosen, ref_rejected), strict=True))
+        return objective(replace(start, **own, **(statistics or {})), **settings)
 
     inputs = tuple(
         t.clone().requires_grad_()

@@ -1,23 +1,35 @@
 """What an objective may declare about itself beyond its signature.
 
 An objective is a function ``f(items, *, settings...) -> Tensor`` of unreduced losses. The annotation of its first argument says
-what one item is, the keyword-only arguments are its settings. Two facts cannot be read off a signature:
+what one item is, the keyword-only arguments are its settings; their annotations (``Positive``, ``Literal`` ...) say which values
+are allowed. What cannot be read off a signature:
 
 - ``@reference_free``: it does not use ``ref_*``; no reference model is loaded for it.
+- ``@needs("rewards")``: fields that the data may lack, without which it cannot work; or a function of the settings that names
+  them. A run whose data lacks one stops before the first step.
 - ``@with_statistics(fn)``: it needs numbers of the whole global step. ``fn(items) -> dict`` gets the items of the *whole* step,
-  detached, and returns scalars by field name, which are set on every pack's items before any loss. This is what keeps
-  1x8 = 8x1.
+  detached, and returns tensors by name, which are set on every pack's items before any loss: on the field of that name, or in
+  ``items.step``. This is what keeps 1x8 = 8x1. With ``remembers=True`` it is ``fn(items, before)``, where ``before`` is what it
+  returned for the step before ({} at first): a running mean.
+- ``@monitored(fn)``: ``fn(items, **settings) -> dict`` of values per item, whose means are logged.
 - ``@mismatched``: the plan draws, for each item, another conversation's completion after the same prompt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
 
+from pydantic import Field
 from torch import Tensor
 
 F = TypeVar("F", bound=Callable[..., Tensor])
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+FlipRate = Annotated[float, Field(ge=0, lt=0.5)]
+"""Probability that a label is wrong: at one half it would say nothing."""
 
 
 def reference_free(function: F) -> F:
@@ -26,11 +38,36 @@ def reference_free(function: F) -> F:
     return function
 
 
-def with_statistics(statistics: Callable[[Any], dict[str, Tensor]]) -> Callable[[F], F]:
+def needs(*fields: str | Callable[[Mapping[str, Any]], tuple[str, ...]]) -> Callable[[F], F]:
+    """Name the fields that the data has to give, or a function of the settings that names them."""
+
+    def mark(function: F) -> F:
+        function.needs = lambda settings: tuple(  # type: ignore[attr-defined]
+            name for f in fields for name in ((f,) if isinstance(f, str) else f(settings))
+        )
+        return function
+
+    return mark
+
+
+def with_statistics(
+    statistics: Callable[..., dict[str, Tensor]], *, remembers: bool = False
+) -> Callable[[F], F]:
     """Attach the statistics of the global step that an objective needs."""
 
     def mark(function: F) -> F:
         function.statistics = statistics  # type: ignore[attr-defined]
+        function.remembers = remembers  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def monitored(monitor: Callable[..., dict[str, Tensor]]) -> Callable[[F], F]:
+    """Attach what is worth logging about an objective's items beside its loss."""
+
+    def mark(function: F) -> F:
+        function.monitor = monitor  # type: ignore[attr-defined]
         return function
 
     return mark

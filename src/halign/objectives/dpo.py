@@ -3,11 +3,11 @@
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from halign.objectives.contract import log_ratios
+from halign.objectives.contract import FlipRate, Positive, log_ratios
 from halign.objectives.items import Pairs
 
 
-def dpo(pairs: Pairs, *, beta: float = 0.1, label_smoothing: float = 0.0) -> Tensor:
+def dpo(pairs: Pairs, *, beta: Positive = 0.1, label_smoothing: FlipRate = 0.0) -> Tensor:
     r"""Logistic loss on the difference of implicit rewards.
 
     .. math:: -(1-\epsilon) \log\sigma(\beta (D_w - D_l)) - \epsilon \log\sigma(-\beta (D_w - D_l)),

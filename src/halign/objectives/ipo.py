@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-from halign.objectives.contract import log_ratios, required
+from halign.objectives.contract import Positive, log_ratios, required
 from halign.objectives.items import Pairs
 
 
-def ipo(pairs: Pairs, *, beta: float = 0.1, average: bool = False) -> Tensor:
+def ipo(pairs: Pairs, *, beta: Positive = 0.1, average: bool = False) -> Tensor:
     r"""Squared distance of the log-ratio gap from a finite target, so that certain preferences do not push it to infinity.
 
     .. math:: \left(D_w - D_l - \frac{1}{2\beta}\right)^2

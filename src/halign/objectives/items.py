@@ -2,11 +2,13 @@
 
 Every tensor is float32 and holds what the docstring says; a field that an objective does not use may be left out.
 ``logps`` are sums over a response's tokens, in nats, unless a name says mean. ``ref_*`` come from the reference model.
-Every type has ``weight`` (1 when left out) and ``conversation`` (an id per item).
+Every type has ``weight`` (1 when left out), ``conversation`` (an id per item) and ``step``, statistics of the global step that
+have no field of their own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,22 +39,31 @@ class Pairs:
     rejected_kl: Tensor | None = None
     weight: Tensor | None = None
     conversation: Any = None
+    step: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)
 class Lists:
-    """L groups of up to K ranked responses, best first; tensors are [L, K], ``mask`` is True where a response exists."""
+    """L groups of up to K ranked responses, best first; tensors are [L, K]."""
 
     logps: Tensor
     ref_logps: Tensor | None = None
     lengths: Tensor | None = None
     rewards: Tensor | None = None
+    """Scores, higher is better; None where only the order is known."""
     mask: Tensor | None = None
+    """bool, True where a response exists; None: everywhere. What stands elsewhere is finite and means nothing."""
+    ranks: Tensor | None = None
+    """1 is best, equal ranks are ties; None: 1, 2, 3 ..."""
     behaviour_logps: Tensor | None = None
+    """log-probability under the model that the responses were sampled from (SteerLM 2's Q')."""
     prior_logps: Tensor | None = None
+    """log P(y|x) without attributes (SteerLM 2)."""
     attribute_logps: Tensor | None = None
+    """log P(a|x, y) of the attribute model (SteerLM 2)."""
     weight: Tensor | None = None
     conversation: Any = None
+    step: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,7 @@ class Singles:
     ref_mismatch_logps: Tensor | None = None
     weight: Tensor | None = None
     conversation: Any = None
+    step: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +98,7 @@ class Tokens:
     weight: Tensor | None = None
     owner: Tensor | None = None
     conversation: Any = None
+    step: Mapping[str, Tensor] | None = None
 
 
 Items = Pairs | Lists | Singles | Tokens

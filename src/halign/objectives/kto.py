@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from halign.objectives.contract import mismatched, required, with_statistics
+from halign.objectives.contract import NonNegative, Positive, mismatched, required, with_statistics
 from halign.objectives.items import Singles
 
 
@@ -23,9 +23,9 @@ def statistics(singles: Singles) -> dict[str, Tensor]:
 def kto(
     singles: Singles,
     *,
-    beta: float = 0.1,
-    desirable_weight: float = 1.0,
-    undesirable_weight: float = 1.0,
+    beta: Positive = 0.1,
+    desirable_weight: NonNegative = 1.0,
+    undesirable_weight: NonNegative = 1.0,
 ) -> Tensor:
     r"""A good response should beat the reference point, a bad one fall below it, with diminishing returns either way.
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from halign.objectives.contract import log_ratios, required, with_statistics
+from halign.objectives.contract import Positive, log_ratios, required, with_statistics
 from halign.objectives.items import Pairs
 
 
@@ -17,7 +17,7 @@ def statistics(pairs: Pairs) -> dict[str, Tensor]:
 
 
 @with_statistics(statistics)
-def kto_pair(pairs: Pairs, *, beta: float = 0.1) -> Tensor:
+def kto_pair(pairs: Pairs, *, beta: Positive = 0.1) -> Tensor:
     r"""The chosen response should beat the mean of the rejected, the rejected fall below the mean of the chosen.
 
     .. math:: \tfrac12\left[1 - \sigma(\beta (D_w - \mathrm{KL}_l)) + 1 - \sigma(\beta (\mathrm{KL}_w - D_l))\right],

@@ -8,7 +8,7 @@ import inspect
 import os
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,8 @@ class Objective:
         name: the word on the command line.
         kind: what one item is.
         settings: keyword-only argument -> (type, default).
-        needs_reference, mismatched, statistics: see ``halign.objectives.contract``.
+        needs: settings -> fields of the items that the data has to give.
+        needs_reference, mismatched, statistics, remembers, monitor: see ``halign.objectives.contract``.
     """
 
     name: str
@@ -38,7 +39,10 @@ class Objective:
     settings: dict[str, tuple[Any, Any]]
     needs_reference: bool
     mismatched: bool
-    statistics: Callable[[Any], dict[str, Tensor]] | None
+    statistics: Callable[..., dict[str, Tensor]] | None
+    remembers: bool
+    needs: Callable[[Mapping[str, Any]], tuple[str, ...]]
+    monitor: Callable[..., dict[str, Tensor]] | None
 
     def __call__(self, items: Items, **settings: Any) -> Tensor:
         """The unreduced losses."""
@@ -93,7 +97,7 @@ def _outsider(name: str) -> Callable[..., Tensor]:
 
 
 def _describe(name: str, function: Callable[..., Tensor]) -> Objective:
-    hints = typing.get_type_hints(function)
+    hints = typing.get_type_hints(function, include_extras=True)
     parameters = list(inspect.signature(function).parameters.values())
     first = hints.get(parameters[0].name) if parameters else None
     if first not in KINDS:
@@ -114,4 +118,7 @@ def _describe(name: str, function: Callable[..., Tensor]) -> Objective:
         needs_reference=not getattr(function, "reference_free", False),
         mismatched=getattr(function, "mismatched", False),
         statistics=getattr(function, "statistics", None),
+        remembers=getattr(function, "remembers", False),
+        needs=getattr(function, "needs", lambda settings: ()),
+        monitor=getattr(function, "monitor", None),
     )
