@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halign.errors import HalignError
-from halign.items import Item, Path
+from halign.items import Item, Kind, Path
 from halign.plan import MISMATCH, OVERSIZE, Pack, Plan, Slot, count_distinct
 
 
-def items(sizes: list[int], paths: int = 2, length: int = 6, seed: int = 0) -> list[Item]:
+def items(
+    sizes: list[int], paths: int = 2, length: int = 6, seed: int = 0, kind: Kind = "pairs"
+) -> list[Item]:
     """Conversations with so many items each; prompts grow turn by turn, responses differ."""
     rng = np.random.default_rng(seed)
     made = []
@@ -27,7 +29,7 @@ def items(sizes: list[int], paths: int = 2, length: int = 6, seed: int = 0) -> l
                 Path(prompt, rng.integers(50, 99, rng.integers(1, length)).astype(np.int32))
                 for _ in range(paths)
             )
-            made.append(Item("pairs", own, f"c{c}", turn=turn))
+            made.append(Item(kind, own, f"c{c}", turn=turn))
     return made
 
 
@@ -57,7 +59,7 @@ conversations = st.lists(st.integers(1, 5), min_size=2, max_size=6)
 @settings(max_examples=80, deadline=None)
 @given(conversations, plans)
 def test_every_slot_of_every_item_stands_once_in_each_epoch(sizes: list[int], how: dict[str, Any]) -> None:
-    given = items(sizes)
+    given = items(sizes, kind="singles" if how["mismatch"] else "pairs")
     plan = Plan(given, epochs=2, **how)
     per_epoch = -(-len(given) // min(how["batch_items"], len(given)))
     assert plan.steps == 2 * per_epoch
@@ -191,7 +193,7 @@ def test_flat_packs_come_in_a_multiple_of_the_ranks_and_of_nearly_equal_size() -
 
 
 def test_mismatched_completions_are_of_other_conversations() -> None:
-    given = items([9, 1, 1])
+    given = items(kind="singles", sizes=[9, 1, 1])
     seen: set[str] = set()
     for seed in range(20):
         plan = Plan(given, batch_items=4, max_tokens=999, mismatch=True, seed=seed)
@@ -207,19 +209,19 @@ def test_mismatched_completions_are_of_other_conversations() -> None:
 
 def test_mismatched_completions_need_another_conversation_however_rare() -> None:
     """One item in two thousand is of another conversation: everybody's completion comes from it."""
-    given = items([2000, 1], paths=1, length=2)
+    given = items(kind="singles", sizes=[2000, 1], paths=1, length=2)
     plan = Plan(given, batch_items=4, max_tokens=999, mismatch=True)
     other = given[-1].paths[0].response
     assert all(plan.path(Slot(i, MISMATCH)).response is other for i in range(2000))
 
 
 def test_a_single_conversation_gives_a_clear_error_or_draws_on_spare_items() -> None:
-    given = items([5])
+    given = items(kind="singles", sizes=[5])
     with pytest.raises(HalignError, match=r"of one conversation \(c0\).*at least two"):
         Plan(given, batch_items=4, max_tokens=999, mismatch=True)
     with pytest.raises(HalignError, match="at least two"):
         Plan(given, batch_items=4, max_tokens=999, mismatch=True, spare=given)
-    spare = items([1, 2], seed=9)[1:]  # of a conversation called c1
+    spare = items(kind="singles", sizes=[1, 2], seed=9)[1:]  # of a conversation called c1
     plan = Plan(given, batch_items=4, max_tokens=999, mismatch=True, spare=spare)
     responses = [id(p.response) for i in spare for p in i.paths]
     assert all(id(plan.path(Slot(i, MISMATCH)).response) in responses for i in range(5))
@@ -230,14 +232,20 @@ def test_a_single_conversation_gives_a_clear_error_or_draws_on_spare_items() -> 
     [(1, None, 4), (0.5, None, 2), (0.01, None, 1), (2.25, None, 9), (3, 5, 5), (1, 9, 4)],
 )
 def test_steps(epochs: float, max_steps: int | None, steps: int) -> None:
-    plan = Plan(items([1] * 10), batch_items=3, max_tokens=99, epochs=epochs, max_steps=max_steps)
+    plan = Plan(
+        items([1] * 10),
+        batch_items=3,
+        max_tokens=99,
+        epochs=epochs,
+        max_steps=max_steps,
+    )
     assert (plan.steps, plan.steps_per_epoch) == (steps, 4)
     assert [len(plan.step(i).items) for i in range(4)] == [3, 3, 3, 1]
     assert plan.steps_per_epoch == 4
 
 
 def test_used_items_are_those_of_the_steps_that_are_taken() -> None:
-    given = items([2] * 6)
+    given = items(kind="singles", sizes=[2] * 6)
     assert Plan(given, batch_items=4, max_tokens=99).used_items() == list(range(12))
     short = Plan(given, batch_items=4, max_tokens=99, max_steps=2)
     assert short.used_items() == sorted([*short.step(0).items, *short.step(1).items])
@@ -246,7 +254,7 @@ def test_used_items_are_those_of_the_steps_that_are_taken() -> None:
 
 
 def test_little_or_nothing() -> None:
-    one = Plan(items([1]), batch_items=100, max_tokens=5)
+    one = Plan(items(kind="singles", sizes=[1]), batch_items=100, max_tokens=5)
     assert (one.steps, one.step(0).items) == (1, (0,))
     none = Plan([], batch_items=4, max_tokens=5)
     assert (none.steps, none.pack([]), none.used_items()) == (0, [], [])

@@ -39,7 +39,7 @@ class Scored:
 
 
 def bind(kind: Kind, scored: Scored) -> Items:
-    """The pack as one kind of items. Pairs may also be bound as ``tokens``: the chosen responses' (an SFT term)."""
+    """The pack's items of one kind. ``tokens`` are also read off the first responses of pairs, lists and good singles."""
     makers: dict[Kind, Callable[[Scored], Items]] = {
         "pairs": _pairs,
         "lists": _lists,
@@ -49,34 +49,56 @@ def bind(kind: Kind, scored: Scored) -> Items:
     return makers[kind](scored)
 
 
-def _first_responses(scored: Scored) -> list[int]:
-    """For each item of the pack, the number of its first response; the others follow it."""
-    first: dict[int, int] = {}
-    for response, slot in enumerate(scored.pack.slots):
-        first.setdefault(slot.item, response)
-    return list(first.values())
+@dataclass(frozen=True)
+class _Picked:
+    """Some of a pack's items: ``first`` is the number of each one's first response; its others follow."""
 
+    items: list[Item]
+    first: list[int]
+    device: torch.device
 
-def _column(scored: Scored, name: str, default: float | None = None) -> Tensor | None:
-    """A value of every item as float32, or None where no item has it (and no default is given)."""
-    values = [scored.items[i].values.get(name, default) for i in scored.pack.items]
-    if all(v is None for v in values) or (default is not None and all(v == default for v in values)):
-        return None
-    device = scored.scores.logps.device
-    return torch.tensor([float("nan") if v is None else float(v) for v in values], device=device)  # type: ignore[arg-type]
+    @classmethod
+    def of(cls, scored: Scored, wanted: Callable[[Item], bool]) -> _Picked:
+        first: dict[int, int] = {}
+        for response, slot in enumerate(scored.pack.slots):
+            first.setdefault(slot.item, response)
+        chosen = {i: r for i, r in first.items() if wanted(scored.items[i])}
+        return cls([scored.items[i] for i in chosen], list(chosen.values()), scored.scores.logps.device)
 
+    def responses(self) -> Tensor:
+        """int64, the first response of each item."""
+        return torch.tensor(self.first, dtype=torch.long, device=self.device)
 
-def _common(scored: Scored) -> dict[str, Any]:
-    device = scored.scores.logps.device
-    weights = [scored.items[i].weight for i in scored.pack.items]
-    return {
-        "weight": torch.tensor(weights, dtype=torch.float32, device=device),
-        "conversation": [scored.items[i].conversation for i in scored.pack.items],
-    }
+    def column(self, name: str, default: float | None = None) -> Tensor | None:
+        """A value of every item as float32, or None where no item has it (or all have the default)."""
+        values = [i.values.get(name, default) for i in self.items]
+        if (values and all(v is None for v in values)) or (
+            default is not None and all(v == default for v in values)
+        ):
+            return None
+        numbers = [float("nan") if v is None else float(v) for v in values]  # type: ignore[arg-type]
+        return torch.tensor(numbers, device=self.device)
+
+    def table(self, name: str, width: int) -> Tensor | None:
+        """A value of every response, float32 [L, K], 0 where there is none; None where an item lacks it."""
+        rows = [i.values.get(name) for i in self.items]
+        if not rows or any(row is None for row in rows):
+            return None
+        padded = [[*row, *[0.0] * (width - len(row))] for row in rows]  # type: ignore[misc, arg-type]
+        return torch.tensor(padded, dtype=torch.float32, device=self.device)
+
+    def common(self) -> dict[str, Any]:
+        """Weights and conversations."""
+        weights = [i.weight for i in self.items]
+        return {
+            "weight": torch.tensor(weights, dtype=torch.float32, device=self.device),
+            "conversation": [i.conversation for i in self.items],
+        }
 
 
 def _pairs(scored: Scored) -> Pairs:
-    chosen = torch.tensor(_first_responses(scored), device=scored.scores.logps.device)
+    picked = _Picked.of(scored, lambda i: i.kind == "pairs")
+    chosen = picked.responses()
     rejected = chosen + 1
     logps, ref, lengths = scored.scores.logps, scored.ref_logps, scored.scores.lengths.float()
     return Pairs(
@@ -86,45 +108,42 @@ def _pairs(scored: Scored) -> Pairs:
         ref_rejected_logps=None if ref is None else ref[rejected],
         chosen_lengths=lengths[chosen],
         rejected_lengths=lengths[rejected],
-        preference=_column(scored, "preference", 1.0),
-        chosen_win_rate=_column(scored, "chosen_win_rate"),
-        rejected_win_rate=_column(scored, "rejected_win_rate"),
-        **_common(scored),
+        preference=picked.column("preference", 1.0),
+        chosen_win_rate=picked.column("chosen_win_rate"),
+        rejected_win_rate=picked.column("rejected_win_rate"),
+        **picked.common(),
     )
 
 
 def _singles(scored: Scored) -> Singles:
-    first = torch.tensor(_first_responses(scored), device=scored.scores.logps.device)
-    ref = scored.ref_logps
-    desirable = _column(scored, "desirable")
+    picked = _Picked.of(scored, lambda i: i.kind == "singles")
+    first, ref = picked.responses(), scored.ref_logps
+    desirable = picked.column("desirable")
     return Singles(
         logps=scored.scores.logps[first],
         ref_logps=None if ref is None else ref[first],
         lengths=scored.scores.lengths.float()[first],
         desirable=None if desirable is None else desirable.bool(),
-        **_common(scored),
+        **picked.common(),
     )
 
 
 def _lists(scored: Scored) -> Lists:
-    first = _first_responses(scored)
-    counts = [len(scored.items[i].paths) for i in scored.pack.items]
-    width = max(counts)
-    device = scored.scores.logps.device
-    index = torch.tensor(
-        [[f + min(k, n - 1) for k in range(width)] for f, n in zip(first, counts, strict=True)]
-    )
-    mask = torch.tensor([[k < n for k in range(width)] for n in counts], device=device)
-    index = index.to(device)
+    picked = _Picked.of(scored, lambda i: i.kind == "lists")
+    counts = [len(i.paths) for i in picked.items]
+    width = max(counts, default=1)
+    places = torch.arange(width, device=picked.device)
+    last = torch.tensor(counts, dtype=torch.long, device=picked.device)[:, None] - 1
+    index = picked.responses()[:, None] + torch.minimum(places[None, :], last)
     ref = scored.ref_logps
-    tables: dict[str, Any] = {name: _table(scored, name, width) for name in LIST_FIELDS}
+    tables: dict[str, Any] = {name: picked.table(name, width) for name in LIST_FIELDS}
     return Lists(
         logps=scored.scores.logps[index],
         ref_logps=None if ref is None else ref[index],
         lengths=scored.scores.lengths.float()[index],
-        mask=mask,
+        mask=places[None, :] <= last,
         **tables,
-        **_common(scored),
+        **picked.common(),
     )
 
 
@@ -132,26 +151,14 @@ LIST_FIELDS = ("rewards", "ranks", "behaviour_logps", "prior_logps", "attribute_
 """Fields of ``Lists`` that the data gives, one number per response."""
 
 
-def _table(scored: Scored, name: str, width: int) -> Tensor | None:
-    """A value of every response, float32 [L, K], 0 where there is none; None where an item lacks it."""
-    rows = [scored.items[i].values.get(name) for i in scored.pack.items]
-    if any(row is None for row in rows):
-        return None
-    padded = [[*row, *[0.0] * (width - len(row))] for row in rows]  # type: ignore[misc, arg-type]
-    return torch.tensor(padded, dtype=torch.float32, device=scored.scores.logps.device)
-
-
 def _tokens(scored: Scored) -> Tokens:
-    """Tokens of every item's first response: the demonstration itself, a pair's chosen, a list's best, a single that is good."""
-    device = scored.scores.logps.device
-    first = _first_responses(scored)
-    item_of_response = torch.full((len(scored.scores.lengths),), -1, device=device)
-    for number, (response, item) in enumerate(zip(first, scored.pack.items, strict=True)):
-        if is_example(scored.items[item]):
-            item_of_response[response] = number
+    """Tokens of first responses: the demonstration itself, and what else is to be imitated."""
+    picked = _Picked.of(scored, is_example)
+    item_of_response = torch.full((len(scored.scores.lengths),), -1, device=picked.device)
+    item_of_response[picked.responses()] = torch.arange(len(picked.items), device=picked.device)
     owner = item_of_response[scored.scores.owner]
     mine = owner >= 0
-    common = _common(scored)
+    common = picked.common()
     return Tokens(
         logps=scored.scores.token_logps[mine],
         ref_logps=None if scored.reference is None else scored.reference[mine],
@@ -162,8 +169,8 @@ def _tokens(scored: Scored) -> Tokens:
 
 
 def is_example(item: Item) -> bool:
-    """False for what nobody should imitate: a single that was rated bad."""
-    return bool(item.values.get("desirable", True))
+    """Whether a token objective imitates the item's first response: a demonstration, or what stands for one."""
+    return item.kind == "tokens" or bool(item.values.get("imitate", False))
 
 
 def with_statistics(items: Items, statistics: Mapping[str, Tensor]) -> Items:

@@ -48,7 +48,8 @@ class Item:
 
     Attributes:
         kind: which of ``Pairs``, ``Lists``, ``Singles``, ``Tokens`` it becomes.
-        values: scalars by field name (``preference``, ``desirable``, ``chosen_win_rate``, ``rewards`` as a tuple ...).
+        values: scalars by field name (``preference``, ``desirable``, ``chosen_win_rate``, ``rewards`` as a tuple ...);
+            ``imitate``: its first response also serves the token objective of a mixture.
         turn: position of the response in its conversation (message index), -1 if unknown.
     """
 

@@ -12,7 +12,7 @@ from halign import measures
 from halign.binding import Scored, bind, concatenate, is_example, with_statistics
 from halign.config import RunConfig
 from halign.errors import HalignError
-from halign.items import Item
+from halign.items import Item, Kind
 from halign.objectives.items import Items, Singles
 from halign.objectives.kto import balanced_weights
 from halign.objectives.registry import Objective
@@ -35,9 +35,9 @@ class Losses:
         """Statistics of the last step, for objectives that remember them."""
 
     def _balance(self, items: Sequence[Item]) -> None:
-        good = sum(bool(i.values.get("desirable")) for i in items)
+        rated = [bool(i.values["desirable"]) for i in items if i.kind == "singles"]
         try:
-            desirable, undesirable = balanced_weights(good, len(items) - good)
+            desirable, undesirable = balanced_weights(sum(rated), len(rated) - sum(rated))
         except ValueError as error:
             raise HalignError(str(error)) from None
         self.settings["kto"] |= {"desirable_weight": desirable, "undesirable_weight": undesirable}
@@ -59,10 +59,7 @@ class Losses:
 
     def normalisers(self, items: Sequence[Item]) -> dict[str, float]:
         """Per objective, what its mean is over: weighted items, or weighted supervised tokens, of the global step."""
-        return {
-            o.name: sum(i.weight * (supervised_tokens(i) if o.kind == "tokens" else 1) for i in items) or 1.0
-            for o, _ in self.objectives
-        }
+        return {o.name: sum(i.weight * _counts(o.kind, i) for i in items) or 1.0 for o, _ in self.objectives}
 
     def statistics_parts(self, own: Sequence[Scored], mismatched: Sequence[Scored]) -> dict[str, list[Items]]:
         """What each objective's statistics are computed from, one part per pack."""
@@ -161,8 +158,13 @@ def check_needs(objective: Objective, settings: Mapping[str, Any], items: Sequen
             )
 
 
+def _counts(kind: Kind, item: Item) -> int:
+    """What an item adds to the mean of an objective of this kind."""
+    return supervised_tokens(item) if kind == "tokens" else int(item.kind == kind)
+
+
 def supervised_tokens(item: Item) -> int:
-    """Tokens of the response that token objectives train on: the item's first, unless it was rated bad."""
+    """Tokens of the response that token objectives train on."""
     if not is_example(item):
         return 0
     path = item.paths[0]

@@ -127,7 +127,7 @@ class Plan:
         wanted = max(1, round(epochs * self.steps_per_epoch)) if items else 0
         self.steps = min(wanted, max_steps) if max_steps is not None else wanted
         self._order_of: tuple[int, list[int]] = (-1, [])
-        self._mismatched = self._draw_mismatched(spare) if mismatch else []
+        self._mismatched = self._draw_mismatched(spare) if mismatch else {}
         self.mismatched = bool(self._mismatched)
 
     def path(self, slot: Slot) -> Path:
@@ -156,12 +156,20 @@ class Plan:
             return list(range(len(self.items)))
         return sorted({i for index in range(self.steps) for i in self._chosen(index)})
 
+    def with_mismatch(self, chosen: Iterable[int]) -> list[int]:
+        """Those of the items that have a mismatched completion: singles, if any were asked for."""
+        return [i for i in chosen if i in self._mismatched]
+
     def _chosen(self, index: int) -> tuple[int, ...]:
         epoch, within = divmod(index, self.steps_per_epoch)
         return tuple(self._epoch_order(epoch)[within * self.batch_items : (within + 1) * self.batch_items])
 
     def pack(self, chosen: Sequence[int], *, mismatched: bool = False) -> list[Pack]:
-        """Packs for these items: tries of what belongs together, rows of similar length side by side."""
+        """Packs for these items: tries of what belongs together, rows of similar length side by side.
+
+        With ``mismatched``, of the singles' mismatched completions."""
+        if mismatched:
+            chosen = self.with_mismatch(chosen)
         if self.separate:
             return self._fill_separate(chosen, mismatched)
         rows: list[Row] = []
@@ -236,27 +244,29 @@ class Plan:
         groups = self._groups(everything)
         return [i for g in rng.permutation(len(groups)) for i in groups[g]]
 
-    def _draw_mismatched(self, spare: Sequence[Item]) -> list[Path]:
-        """For every item its prompt with a response from another conversation, drawn once for the run.
+    def _draw_mismatched(self, spare: Sequence[Item]) -> dict[int, Path]:
+        """For every single its prompt with a response from another conversation, drawn once for the run.
 
         Raises:
             HalignError: if there is only one conversation to draw from.
         """
         rng = np.random.default_rng((self.seed, 0x6B746F))
-        groups = self._groups(range(len(self.items)))
+        singles = [i for i, item in enumerate(self.items) if item.kind == "singles"]
+        groups = self._groups(singles)
         pool = [self.items[i] for group in groups for i in group]
         own: dict[str, tuple[int, int]] = {}
         for item, end in zip(pool, range(1, len(pool) + 1), strict=True):
             own[item.conversation] = (own.get(item.conversation, (end - 1, 0))[0], end)
         if len(groups) == 1:
-            pool, own = [i for i in spare if i.conversation not in own], {}
-        drawn = []
-        for item in self.items:
+            pool, own = [i for i in spare if i.kind == "singles" and i.conversation not in own], {}
+        drawn = {}
+        for number in singles:
+            item = self.items[number]
             first, last = own.get(item.conversation, (0, 0))
             count = len(pool) - (last - first)
             if count == 0:
                 raise HalignError(
-                    f"all {len(self.items)} items are of one conversation ({item.conversation}): KTO compares with completions "
+                    f"all {len(singles)} items are of one conversation ({item.conversation}): KTO compares with completions "
                     "of other conversations, so it needs at least two"
                 )
             at = int(rng.integers(count))
@@ -264,7 +274,7 @@ class Plan:
                 at if at < first else at + last - first
             ]  # everything but its own conversation, which is contiguous
             response = other.paths[int(rng.integers(len(other.paths)))].response
-            drawn.append(Path(item.paths[0].prompt, response))
+            drawn[number] = Path(item.paths[0].prompt, response)
         return drawn
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from halign.config import RunConfig
-from halign.convert import as_kind
+from halign.convert import Converted, as_kind
 from halign.errors import HalignError
 from halign.examples import Example
 from halign.items import Item, Kind
@@ -24,32 +24,20 @@ class Prepared:
     """What rendering gave.
 
     Attributes:
-        kind: what the items are; mixtures render the richest kind and bind the others from it.
-        train, evaluation: items.
+        train, evaluation: items, of every kind that the objectives take.
         renderer: with its report of what was truncated or left out.
         dropped: conversion reason -> examples it dropped.
     """
 
-    kind: Kind
     train: list[Item]
     evaluation: list[Item]
     renderer: Renderer
     dropped: dict[str, int]
 
 
-def item_kind(config: RunConfig) -> Kind:
-    """The kind that serves every objective of a mixture: token objectives read the chosen response of pairs and lists.
-
-    Raises:
-        HalignError: if two objectives want items that cannot come from the same rows.
-    """
-    kinds = {objective.kind for objective, _ in config.objectives}
-    compared = kinds - {"tokens"}
-    if len(compared) > 1:
-        raise HalignError(
-            f"objectives {', '.join(config.objective)} need {' and '.join(sorted(compared))} at once"
-        )
-    return compared.pop() if compared else "tokens"
+def item_kinds(config: RunConfig) -> list[Kind]:
+    """The kinds of items that the objectives of a mixture take."""
+    return list(dict.fromkeys(objective.kind for objective, _ in config.objectives))
 
 
 def make_renderer(policy: Policy, config: RunConfig) -> Renderer:
@@ -79,22 +67,19 @@ def prepare(
     Raises:
         HalignError: if the data cannot serve the objective, or nothing is left of it.
     """
-    kind = item_kind(config)
     renderer = make_renderer(policy, config)
     dropped: dict[str, int] = {}
     held_out: Sequence[Example] = evaluation or ()
     if evaluation is None and config.train.eval_share:
         examples, held_out = split_conversations(examples, config.train.eval_share, config.train.seed)
     total = len(examples) + len(held_out)
-    train_items = _render(renderer, examples, kind, config, dropped, lambda n: progress(n, total))
-    eval_items = _render(
-        renderer, held_out, kind, config, dropped, lambda n: progress(len(examples) + n, total)
-    )
+    train_items = _render(renderer, examples, config, dropped, lambda n: progress(n, total))
+    eval_items = _render(renderer, held_out, config, dropped, lambda n: progress(len(examples) + n, total))
     if not train_items:
         raise HalignError(
             f"no items to train on: {len(examples)} examples gave none ({_why(renderer, dropped)})"
         )
-    return Prepared(kind, train_items, eval_items, renderer, dropped)
+    return Prepared(train_items, eval_items, renderer, dropped)
 
 
 def split_conversations(
@@ -114,22 +99,63 @@ def split_conversations(
 def _render(
     renderer: Renderer,
     examples: Sequence[Example],
-    kind: Kind,
     config: RunConfig,
     dropped: dict[str, int],
     progress: Callable[[int], None],
 ) -> list[Item]:
+    """Items of every kind that the mixture takes, those of one conversation in the order of its turns."""
     if not examples:
         return []
-    converted = as_kind(examples, kind, how=config.train.pairs, threshold=config.train.threshold)
-    for reason, count in converted.dropped.items():
-        dropped[reason] = dropped.get(reason, 0) + count
-    items: list[Item] = []
-    count = len(converted.examples)
-    for start in range(0, count, RENDERED_AT_ONCE):
-        items += renderer.render(converted.examples[start : start + RENDERED_AT_ONCE], kind)
-        progress(round(min(start + RENDERED_AT_ONCE, count) / count * len(examples)))
-    return items
+    kinds = item_kinds(config)
+    made: dict[Kind, list[Item]] = {}
+    for number, kind in enumerate(kinds):
+        converted = _converted(examples, kind, config)
+        if kind != "tokens" or len(kinds) == 1:  # beside others, "the rest is not imitated" would mislead
+            for reason, count in converted.dropped.items():
+                dropped[reason] = dropped.get(reason, 0) + count
+        made[kind] = []
+        count = len(converted.examples)
+        for start in range(0, count, RENDERED_AT_ONCE):
+            made[kind] += renderer.render(converted.examples[start : start + RENDERED_AT_ONCE], kind)
+            share = min(start + RENDERED_AT_ONCE, count) / count
+            progress(round((number + share) / len(kinds) * len(examples)))
+    if len(kinds) == 1:
+        return made[kinds[0]]
+    demonstrations = made.pop("tokens", None)
+    compared = [item for items in made.values() for item in items]
+    return _by_turn(compared if demonstrations is None else with_demonstrations(compared, demonstrations))
+
+
+def _converted(examples: Sequence[Example], kind: Kind, config: RunConfig) -> Converted[Example]:
+    how = config.train.pairs if kind in ("pairs", "singles") else None
+    return as_kind(examples, kind, how=how, threshold=config.train.threshold if kind == "singles" else None)
+
+
+def with_demonstrations(compared: Sequence[Item], demonstrations: Sequence[Item]) -> list[Item]:
+    """Items to compare and, beside them, what a token objective imitates: every demonstration once.
+
+    A demonstration that is the first response of a compared item is read off that item (``imitate``), which costs nothing;
+    the others, such as the turns of a conversation that have no alternatives, become items of their own.
+    """
+    missing = {_said(d): d for d in demonstrations}
+    found = []
+    for item in compared:
+        imitate = missing.pop(_said(item), None) is not None
+        found.append(replace(item, values={**item.values, "imitate": imitate}))
+    return found + list(missing.values())
+
+
+def _said(item: Item) -> tuple[str, bytes]:
+    """A response in its place: conversation, and the tokens of prompt and response."""
+    return item.conversation, item.paths[0].ids.tobytes()
+
+
+def _by_turn(items: Sequence[Item]) -> list[Item]:
+    """Sorted by conversation, in the order of first appearance, then by turn, so that what shares a trunk shares a step."""
+    first: dict[str, int] = {}
+    for item in items:
+        first.setdefault(item.conversation, len(first))
+    return sorted(items, key=lambda item: (first[item.conversation], item.turn))
 
 
 def _why(renderer: Renderer, dropped: dict[str, int]) -> str:

@@ -131,7 +131,10 @@ def _key(model: nn.Module, plan: Plan, precision: str) -> str:
     # separate passes differ in rounding only, but a key should not say less
     facts = f"{fingerprint(model)}|{items_fingerprint(plan.items)}|{precision}|{plan.separate}"
     if plan.mismatched:
-        drawn = [Item("singles", (plan.path(Slot(i, MISMATCH)),), "") for i in range(len(plan.items))]
+        drawn = [
+            Item("singles", (plan.path(Slot(i, MISMATCH)),), "")
+            for i in plan.with_mismatch(range(len(plan.items)))
+        ]
         facts += f"|mismatched {items_fingerprint(drawn)}"
     used = plan.used_items()
     if len(used) < len(plan.items):
@@ -142,7 +145,7 @@ def _key(model: nn.Module, plan: Plan, precision: str) -> str:
 def _slots(plan: Plan) -> list[Slot]:
     used = plan.used_items()
     slots = [Slot(i, k) for i in used for k in range(len(plan.items[i].paths))]
-    return slots + ([Slot(i, MISMATCH) for i in used] if plan.mismatched else [])
+    return slots + [Slot(i, MISMATCH) for i in plan.with_mismatch(used)]
 
 
 def _write(file: Path, plan: Plan, found: dict[Slot, np.ndarray]) -> None:

@@ -1,0 +1,114 @@
+"""Several objectives over one forward pass: every one sees what it would see alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from halign.config import resolve
+from halign.models import Policy
+from halign.prepare import prepare
+from halign.readers import read
+from halign.training import Trainer
+from tests.conftest import conversation_rows, make_llama
+from tests.test_training import assert_same, moved, step_gradients, trainer_for
+from tests.test_training_edges import shaken
+
+ALL = {"batch_items": 1000, "max_tokens": 100_000}
+
+
+def rows() -> list[dict[str, Any]]:
+    """Conversations of three agent turns: with two alternatives, with none, with one that is as good."""
+    made = conversation_rows(3)
+    for row in made:
+        first, second, third = (m for m in row["messages"] if m["role"] == "assistant")
+        first["alternatives"] = [*first["alternatives"], {"content": "Something else entirely.", "rank": 3}]
+        del second["alternatives"]
+        third["alternatives"] = [{"content": "Just as good.", "rank": 1}, *third["alternatives"]]
+    return made
+
+
+def gradients(
+    objective: str, tokenizer: Any, tmp_path: Path, patch: pytest.MonkeyPatch, **more: Any
+) -> tuple[dict[str, torch.Tensor], dict[str, Any], Trainer]:
+    trainer = shaken(trainer_for(moved(tokenizer), objective, tmp_path, rows(), **(ALL | more)))
+    return *step_gradients(trainer, patch), trainer
+
+
+@pytest.mark.parametrize("first", ["dpo", "ipo", "kto"])
+@pytest.mark.parametrize("how", [{}, {"max_tokens": 1}])
+def test_sft_on_every_agent_turn_and_a_preference_on_the_branches(
+    first: str, how: Any, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss and gradient are the weighted sums of those of two runs, each on its own; nothing is encoded twice."""
+    both, row, trainer = gradients(f"{first}+0.3*sft", tokenizer, tmp_path, monkeypatch, **how)
+    alone, own_row, own = gradients(first, tokenizer, tmp_path, monkeypatch, **how)
+    sft, sft_row, imitated = gradients("sft", tokenizer, tmp_path, monkeypatch, **how)
+    assert row["loss_sft"] == pytest.approx(sft_row["loss"], rel=1e-5)
+    assert row[f"loss_{first}"] == pytest.approx(own_row["loss"], rel=1e-5)
+    assert row["loss"] == pytest.approx(own_row["loss"] + 0.3 * sft_row["loss"], rel=1e-5)
+    assert_same(both, {n: alone[n] + 0.3 * sft[n] for n in both})
+    assert len(imitated.plan.items) == 9  # 3 conversations of 3 agent turns
+    assert len(trainer.plan.items) == len(own.plan.items) + 3  # a turn without alternatives in each
+    if not how:
+        assert row["tokens"] == len_of_the_union(trainer)
+
+
+def len_of_the_union(trainer: Trainer) -> int:
+    """Distinct prefixes over everything, each conversation apart."""
+    seen = set()
+    for item in trainer.plan.items:
+        for path in item.paths:
+            ids = path.ids.tolist()
+            seen |= {(item.conversation, tuple(ids[: n + 1])) for n in range(len(ids))}
+    return len(seen)
+
+
+def test_a_response_chosen_several_times_is_imitated_once(
+    tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Best against rest makes several pairs of one turn, all pairs also some whose chosen is not the best."""
+    ranked = [
+        {
+            "prompt": [{"role": "user", "content": f"Where is parcel {n}?"}],
+            "responses": [{"content": f"In street {n + k}.", "rank": k + 1} for k in range(4)],
+        }
+        for n in range(3)
+    ]
+    best = [{"messages": [*r["prompt"], {"role": "assistant", **r["responses"][0]}]} for r in ranked]
+    for message in (b["messages"][1] for b in best):
+        del message["rank"]
+    _, alone = step_gradients(
+        shaken(trainer_for(moved(tokenizer), "sft", tmp_path, best, **ALL)), monkeypatch
+    )
+    for how, pairs in (("best_rest", 9), ("all", 18)):
+        trainer = shaken(trainer_for(moved(tokenizer), "dpo+sft", tmp_path, ranked, pairs=how, **ALL))
+        _, row = step_gradients(trainer, monkeypatch)
+        assert (row["items"], row["loss_sft"]) == (pairs, pytest.approx(alone["loss"], rel=1e-5))
+
+
+def test_pairs_and_singles_in_one_pass(
+    tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, row, _ = gradients("dpo+0.5*kto", tokenizer, tmp_path, monkeypatch)
+    dpo, dpo_row, _ = gradients("dpo", tokenizer, tmp_path, monkeypatch)
+    kto, kto_row, _ = gradients("kto", tokenizer, tmp_path, monkeypatch)
+    assert row["loss"] == pytest.approx(dpo_row["loss"] + 0.5 * kto_row["loss"], rel=1e-5)
+    assert_same(both, {n: dpo[n] + 0.5 * kto[n] for n in both})
+
+
+def test_what_shares_a_trunk_stands_together(tokenizer: Any) -> None:
+    """Items of all kinds in the order of conversations and turns, whatever kind they are."""
+    policy = Policy(make_llama(tokenizer), tokenizer, "memory")
+    items = prepare(policy, read(rows()), None, resolve("dpo+sft", {})).train
+    assert [(i.conversation, i.turn, i.kind) for i in items[:5]] == [
+        ("c0", 1, "pairs"),
+        ("c0", 1, "pairs"),
+        ("c0", 3, "tokens"),
+        ("c0", 5, "pairs"),
+        ("c0", 5, "pairs"),
+    ]
+    assert [bool(i.values.get("imitate")) for i in items[:5]] == [True, False, False, True, False]
