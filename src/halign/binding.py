@@ -32,10 +32,18 @@ class Scored:
     @property
     def ref_logps(self) -> Tensor | None:
         """Sums over each response's tokens, float32 [R]."""
-        if self.reference is None:
+        return self._summed(self.reference)
+
+    @property
+    def kl(self) -> Tensor | None:
+        """KL(reference || policy) of whole distributions, summed over each response's tokens, float32 [R]."""
+        return self._summed(self.scores.token_kl)
+
+    def _summed(self, per_token: Tensor | None) -> Tensor | None:
+        if per_token is None:
             return None
-        zeros = torch.zeros(len(self.scores.lengths), dtype=torch.float32, device=self.reference.device)
-        return zeros.index_add_(0, self.scores.owner, self.reference)
+        zeros = torch.zeros(len(self.scores.lengths), dtype=torch.float32, device=per_token.device)
+        return zeros.index_add_(0, self.scores.owner, per_token)
 
 
 def bind(kind: Kind, scored: Scored) -> Items:
@@ -101,6 +109,7 @@ def _pairs(scored: Scored) -> Pairs:
     chosen = picked.responses()
     rejected = chosen + 1
     logps, ref, lengths = scored.scores.logps, scored.ref_logps, scored.scores.lengths.float()
+    kl = scored.kl
     return Pairs(
         chosen_logps=logps[chosen],
         rejected_logps=logps[rejected],
@@ -111,6 +120,7 @@ def _pairs(scored: Scored) -> Pairs:
         preference=picked.column("preference", 1.0),
         chosen_win_rate=picked.column("chosen_win_rate"),
         rejected_win_rate=picked.column("rejected_win_rate"),
+        target_kl=None if kl is None else kl[chosen],
         **picked.common(),
     )
 

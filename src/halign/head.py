@@ -9,7 +9,7 @@ seven times more once they fall out of cache (measured, see docs/log.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,9 +88,9 @@ class _LinearLogps(torch.autograd.Function):
         compute_weight = weight.to(dtype)
         out = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
         for rows, wanted in _chunks(slice(0, len(hidden)), read, chunk_rows(len(weight), hidden.device)):
-            logits = _logits(hidden[rows].to(dtype), compute_weight, bias, transform)
+            logits = linear_logits(hidden[rows].to(dtype), compute_weight, bias, transform)
             local = read[wanted] - rows.start
-            out[wanted] = logits[local, targets[wanted]].float() - _log_sum_exp(logits)[local]
+            out[wanted] = logits[local, targets[wanted]].float() - log_sum_exp(logits)[local]
         ctx.save_for_backward(hidden, weight, bias, read, targets)
         ctx.transform, ctx.dtype = transform, dtype
         return out
@@ -99,42 +99,62 @@ class _LinearLogps(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (grad,) = grads
         hidden, weight, bias, read, targets = ctx.saved_tensors
-        transform, dtype = ctx.transform, ctx.dtype
-        compute_weight = weight.to(dtype)
-        need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
-        d_hidden = torch.empty_like(hidden) if need_hidden else None
-        d_weight = (
-            torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if need_weight else None
-        )
-        d_bias = (
-            torch.zeros(weight.shape[0], dtype=torch.float32, device=weight.device) if need_bias else None
-        )
-        size = chunk_rows(len(weight), hidden.device)
+        everything, size = slice(0, len(hidden)), chunk_rows(len(weight), hidden.device)
+        wanted_of = {rows.start: wanted for rows, wanted in _chunks(everything, read, size)}
         per_position = grad.new_zeros(len(hidden)).index_add_(0, read, grad)
-        for block in _slices(slice(0, len(hidden)), block_rows(len(weight), hidden.device)):
-            inputs = hidden[block].to(dtype)
-            d_logits = torch.empty(len(inputs), len(weight), dtype=dtype, device=hidden.device)
-            for rows, wanted in _chunks(block, read, size):
-                local = slice(rows.start - block.start, rows.stop - block.start)
-                logits = _logits(inputs[local], compute_weight, bias, transform)
-                places = (read[wanted] - rows.start, targets[wanted])
-                d_chunk = _logit_gradients(logits, per_position[rows], places, grad[wanted], transform)
-                if d_bias is not None:
-                    d_bias += d_chunk.sum(0)
-                d_logits[local] = d_chunk
-            if d_hidden is not None:
-                d_hidden[block] = product(d_logits, compute_weight.T)
-            if d_weight is not None:
-                _accumulate_product(d_weight, d_logits, inputs)
-        return (
-            d_hidden,
-            None if d_weight is None else d_weight.to(weight.dtype),
-            None if d_bias is None or bias is None else d_bias.to(bias.dtype),
-            None,
-            None,
-            None,
-            None,
+
+        def gradient(rows: slice, logits: Tensor) -> Tensor:
+            wanted = wanted_of[rows.start]
+            places = (read[wanted] - rows.start, targets[wanted])
+            return _logit_gradients(logits, per_position[rows], places, grad[wanted], ctx.transform)
+
+        made = linear_backward(
+            gradient, (hidden, weight, bias), ctx.transform, ctx.dtype, ctx.needs_input_grad[:3]
         )
+        return *made, None, None, None, None
+
+
+def linear_backward(
+    gradient: Callable[[slice, Tensor], Tensor],
+    inputs: tuple[Tensor, Tensor, Tensor | None],
+    transform: LogitTransform,
+    dtype: torch.dtype,
+    needed: Sequence[bool],
+) -> list[Tensor | None]:
+    """Gradients of a linear head's input, weight and bias, chunk by chunk.
+
+    Args:
+        gradient: (positions of a chunk, its transformed logits) -> d/d(head output), float32 [rows, V].
+        inputs: hidden [M, d], weight [V, d], bias [V] or None.
+        needed: which of the three gradients are wanted; the others are None.
+    """
+    hidden, weight, bias = inputs
+    compute_weight, device, vocabulary = weight.to(dtype), hidden.device, len(weight)
+
+    def zeros(shape: torch.Size) -> Tensor:
+        return torch.zeros(shape, dtype=torch.float32, device=device)
+
+    d_hidden = torch.empty_like(hidden) if needed[0] else None
+    d_weight = zeros(weight.shape) if needed[1] else None
+    d_bias = zeros(bias.shape) if bias is not None and needed[2] else None
+    for block in slices(slice(0, len(hidden)), block_rows(vocabulary, device)):
+        block_inputs = hidden[block].to(dtype)
+        d_logits = torch.empty(len(block_inputs), vocabulary, dtype=dtype, device=device)
+        for rows in slices(block, chunk_rows(vocabulary, device)):
+            local = slice(rows.start - block.start, rows.stop - block.start)
+            d_chunk = gradient(rows, linear_logits(block_inputs[local], compute_weight, bias, transform))
+            if d_bias is not None:
+                d_bias += d_chunk.sum(0)
+            d_logits[local] = d_chunk
+        if d_hidden is not None:
+            d_hidden[block] = product(d_logits, compute_weight.T)
+        if d_weight is not None:
+            _accumulate_product(d_weight, d_logits, block_inputs)
+    return [
+        d_hidden,
+        None if d_weight is None else d_weight.to(weight.dtype),
+        None if d_bias is None or bias is None else d_bias.to(bias.dtype),
+    ]
 
 
 def _logit_gradients(
@@ -155,7 +175,7 @@ def _accumulate_product(total: Tensor, left: Tensor, right: Tensor) -> None:
         total += product(left.T, right.T)
 
 
-def _logits(inputs: Tensor, weight: Tensor, bias: Tensor | None, transform: LogitTransform) -> Tensor:
+def linear_logits(inputs: Tensor, weight: Tensor, bias: Tensor | None, transform: LogitTransform) -> Tensor:
     """Transformed logits of one chunk; float32 whenever anything but a plain product is applied to them."""
     logits = product(inputs, weight)
     if bias is not None or transform.scale != 1.0 or transform.cap is not None:
@@ -166,7 +186,7 @@ def _logits(inputs: Tensor, weight: Tensor, bias: Tensor | None, transform: Logi
     return logits
 
 
-def _log_sum_exp(logits: Tensor) -> Tensor:
+def log_sum_exp(logits: Tensor) -> Tensor:
     """float32 [rows]. By way of softmax, which PyTorch computes several times faster than log_softmax on a CPU: the likeliest
     token's probability is at least 1/V, so its logarithm is exact."""
     top, at = logits.max(-1, keepdim=True)
@@ -174,13 +194,13 @@ def _log_sum_exp(logits: Tensor) -> Tensor:
     return (top.float() - likeliest.log())[:, 0]
 
 
-def _slices(whole: slice, size: int) -> list[slice]:
+def slices(whole: slice, size: int) -> list[slice]:
     return [slice(s, min(s + size, whole.stop)) for s in range(whole.start, whole.stop, size)]
 
 
 def _chunks(positions: slice, read: Tensor, size: int) -> list[tuple[slice, slice]]:
     """(positions, targets) slices; ``read`` is non-decreasing, so the targets of a chunk of positions are contiguous."""
-    rows = _slices(positions, size)
+    rows = slices(positions, size)
     edges = torch.tensor([r.start for r in rows] + [r.stop for r in rows[-1:]], device=read.device)
     cuts = torch.searchsorted(read, edges).tolist()
     return [(r, slice(cuts[i], cuts[i + 1])) for i, r in enumerate(rows)]

@@ -48,6 +48,11 @@ class Losses:
         return any(o.needs_reference for o, _ in self.objectives)
 
     @property
+    def compare_distributions(self) -> bool:
+        """True if any objective compares whole next-token distributions with the reference's."""
+        return any("target_kl" in o.needs(self.settings[o.name]) for o, _ in self.objectives)
+
+    @property
     def mismatched(self) -> bool:
         """True if any objective wants mismatched completions."""
         return any(o.mismatched for o, _ in self.objectives)
@@ -140,7 +145,7 @@ REMEDIES = {
     "prior_logps": "give every response of a ranking prior_logp = log P(response | prompt) without attributes",
     "behaviour_logps": "give every response of a ranking behaviour_logp, its log-probability under the model that sampled it",
 }
-"""Field of the items -> what to do about data that lacks it."""
+"""Field that only the data can give -> what to do about data that lacks it."""
 
 
 def check_needs(objective: Objective, settings: Mapping[str, Any], items: Sequence[Item]) -> None:
@@ -149,7 +154,7 @@ def check_needs(objective: Objective, settings: Mapping[str, Any], items: Sequen
     Raises:
         HalignError: naming the field, the first item that lacks it, and the way out.
     """
-    for field in objective.needs(settings):
+    for field in REMEDIES.keys() & objective.needs(settings):
         lacking = [i for i in items if i.kind == objective.kind and field not in i.values]
         if lacking:
             raise HalignError(

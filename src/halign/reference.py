@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
 from halign.cache import cache_dir
+from halign.head_kl import Distributions
 from halign.items import Item
 from halign.models import fingerprint
 from halign.plan import MISMATCH, Pack, Plan, Slot
@@ -95,18 +96,31 @@ class LiveReference:
     @torch.no_grad()
     def __call__(self, plan: Plan, pack: Pack, batch: TreeBatch) -> Tensor:
         """Token log-probabilities in the order of ``Scores.token_logps``, float32 [G]."""
-        with _adapters_off(self.model) if self.without_adapters else contextlib.nullcontext():
+        with self._as_reference():
             return self.score(self.model, batch).token_logps
+
+    def distributions(self, batch: TreeBatch) -> Distributions:
+        """Whole next-token distributions, for ``Scorer.forward(against=)``."""
+        with self._as_reference():
+            return _scorer(self.model).distributions(batch)
+
+    def _as_reference(self) -> contextlib.AbstractContextManager[None]:
+        return _adapters_off(self.model) if self.without_adapters else contextlib.nullcontext()
 
 
 Reference = CachedReference | LiveReference
 
 
+def _scorer(module: nn.Module) -> Scorer:
+    """The scorer inside what accelerate wrapped."""
+    while not isinstance(module, Scorer):
+        module = module.module  # type: ignore[assignment]
+    return module
+
+
 @contextlib.contextmanager
 def _adapters_off(module: nn.Module) -> Iterator[None]:
-    while not hasattr(module, "disable_adapter"):
-        module = module.model if isinstance(module, Scorer) else module.module  # type: ignore[assignment]
-    with module.disable_adapter():  # type: ignore[operator]
+    with _scorer(module).model.disable_adapter():  # type: ignore[operator]
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from halign.attention import MaskScheme, model_masks
 from halign.casts import SharedCasts
 from halign.head import LogitTransform, head_logps
+from halign.head_kl import Distributions, head_kl
 from halign.products import faster_linear
 from halign.trie import TreeBatch
 from halign.trie_attention import NAME
@@ -25,12 +27,15 @@ class Scores:
         owner: int64 [G]; which response each belongs to.
         logps: float32 [R]; sums over each response's tokens.
         lengths: int64 [R].
+        token_kl: float32 [G]; KL(reference || policy) of the whole next-token distribution each token was drawn from; None unless
+            scored against a reference's distributions.
     """
 
     token_logps: Tensor
     owner: Tensor
     logps: Tensor
     lengths: Tensor
+    token_kl: Tensor | None = None
 
 
 def unwrap(model: nn.Module) -> Any:
@@ -72,29 +77,50 @@ class Scorer(nn.Module):
         if scheme.kernel == "trie":
             use_attention(unwrap(model), NAME)
 
-    def forward(self, batch: TreeBatch) -> Scores:
+    def forward(self, batch: TreeBatch, against: Distributions | None = None) -> Scores:
         """Log-probabilities of every response in the batch.
+
+        Args:
+            against: a reference's ``distributions`` of the same batch; fills ``Scores.token_kl``.
 
         Raises:
             ValueError: if the batch branches and the model only takes separate paths.
         """
         if not batch.causal and not self.scheme.shares:
             raise ValueError("this model reads separate paths only, but the batch holds a branching trie")
-        autocast = torch.is_autocast_enabled(batch.input_ids.device.type)
-        with SharedCasts() if autocast else faster_linear():
-            return self._scores(batch, self._inputs(batch))
-
-    def _scores(self, batch: TreeBatch, inputs: dict[str, Any]) -> Scores:
-        if self.transform is None:
-            logps = self._whole_logits(batch, inputs)
-        else:
-            hidden = backbone(self.model)(**inputs).last_hidden_state
-            hidden = hidden.reshape(-1, hidden.shape[-1])[batch.read_at]
-            head = unwrap(self.model).get_output_embeddings()
+        with self._products(batch):
+            if self.transform is None:
+                return self._of_whole_logits(batch)
+            head, hidden = self._head(), self._hidden(batch)
             logps = head_logps(head, hidden, batch.target_read, batch.targets, self.transform)
-        token_logps = logps[batch.gather]
-        sums = token_logps.new_zeros(batch.responses).index_add_(0, batch.owner, token_logps)
-        return Scores(token_logps, batch.owner, sums, batch.lengths)
+            kl = None
+            if against is not None:
+                at_read = head_kl(head, hidden, against, self.transform)
+                kl = at_read[batch.target_read][batch.gather]
+            return _scores(batch, logps, kl)
+
+    @torch.no_grad()
+    def distributions(self, batch: TreeBatch) -> Distributions:
+        """The next-token distributions at the positions that the batch reads, as hidden states and head; detached.
+
+        Raises:
+            HalignError: if the head is no plain linear layer.
+        """
+        with self._products(batch):
+            return Distributions.of(self._head(), self._hidden(batch), self.transform)
+
+    def _products(self, batch: TreeBatch) -> contextlib.AbstractContextManager[Any]:
+        return SharedCasts() if torch.is_autocast_enabled(batch.input_ids.device.type) else faster_linear()
+
+    def _head(self) -> nn.Module:
+        head: nn.Module = unwrap(self.model).get_output_embeddings()
+        return head
+
+    def _hidden(self, batch: TreeBatch) -> Tensor:
+        """Hidden states that the head has to read, [M, d]."""
+        hidden = backbone(self.model)(**self._inputs(batch)).last_hidden_state
+        read: Tensor = hidden.reshape(-1, hidden.shape[-1])[batch.read_at]
+        return read
 
     def _inputs(self, batch: TreeBatch) -> dict[str, Any]:
         inputs: dict[str, Any] = {"input_ids": batch.input_ids, "use_cache": False}
@@ -108,8 +134,13 @@ class Scorer(nn.Module):
             inputs["position_ids"] = batch.position_ids
         return inputs
 
-    def _whole_logits(self, batch: TreeBatch, inputs: dict[str, Any]) -> Tensor:
-        logits = unwrap(self.model)(**inputs).logits
+    def _of_whole_logits(self, batch: TreeBatch) -> Scores:
+        logits = unwrap(self.model)(**self._inputs(batch)).logits
         logits = logits.reshape(-1, logits.shape[-1])[batch.read_at].float()
-        logps: Tensor = torch.log_softmax(logits, -1)[batch.target_read, batch.targets]
-        return logps
+        return _scores(batch, torch.log_softmax(logits, -1)[batch.target_read, batch.targets], None)
+
+
+def _scores(batch: TreeBatch, logps: Tensor, token_kl: Tensor | None) -> Scores:
+    token_logps = logps[batch.gather]
+    sums = token_logps.new_zeros(batch.responses).index_add_(0, batch.owner, token_logps)
+    return Scores(token_logps, batch.owner, sums, batch.lengths, token_kl)

@@ -29,6 +29,7 @@ from halign.binding import Scored
 from halign.config import RunConfig, resolve
 from halign.errors import HalignError
 from halign.examples import Example
+from halign.head_kl import Distributions
 from halign.lean import lean_layers
 from halign.losses import Losses, Statistics
 from halign.models import Policy, checkpoint_gradients, disable_dropout, fingerprint, load
@@ -263,14 +264,21 @@ class Trainer:
     def _set_up_reference(self) -> None:
         """Before a checkpoint is loaded, so that the reference is what training started from, also in a resumed run."""
         self.reference: dict[int, Reference] = {}
-        if not self.losses.need_reference:
+        if not (self.losses.need_reference or self.losses.compare_distributions):
             return
         plans = [plan for plan in (self.plan, self.eval_plan) if plan]
         source = self.settings.reference
         if source == "auto":
             # without adapters that were trained before, the model is not the one that training starts from
-            source = "adapter" if self.fresh_adapters else "cached"
+            source = "frozen" if self.losses.compare_distributions else "cached"
+            if self.fresh_adapters:
+                source = "adapter"
         if source == "cached":
+            if self.losses.compare_distributions:
+                raise HalignError(
+                    "reference=cached keeps the log-probabilities of the data's tokens, and this objective compares whole "
+                    "distributions: say reference=frozen, or leave it out"
+                )
             self.reference = {id(plan): self._compute_reference(plan) for plan in plans}
             return
         if source == "adapter":
@@ -329,8 +337,13 @@ class Trainer:
         return row
 
     def _scored(self, plan: Plan, pack: Pack, batch: TreeBatch) -> Scored:
-        reference = self.reference[id(plan)](plan, pack, batch) if self.reference else None
-        return Scored(plan.items, pack, score(self.scorer, batch), reference)
+        reference = self.reference.get(id(plan))
+        against = None
+        if self.losses.compare_distributions and isinstance(reference, LiveReference):
+            with self.accelerator.autocast():
+                against = reference.distributions(batch)
+        ref_logps = reference(plan, pack, batch) if reference and self.losses.need_reference else None
+        return Scored(plan.items, pack, score(self.scorer, batch, against), ref_logps)
 
     def _statistics(
         self, plan: Plan, step: Step, batches: Sequence[TreeBatch], training: bool = True
@@ -522,9 +535,9 @@ class Trainer:
             yield send
 
 
-def score(scorer: torch.nn.Module, batch: TreeBatch) -> Scores:
+def score(scorer: torch.nn.Module, batch: TreeBatch, against: Distributions | None = None) -> Scores:
     """Call a (wrapped) scorer."""
-    scores: Scores = scorer(batch)
+    scores: Scores = scorer(batch, against)
     return scores
 
 
