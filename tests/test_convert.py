@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from halign.convert import as_kind, to_demonstrations, to_pairs, to_rankings, to_singles
@@ -225,3 +227,15 @@ def test_pairs_and_ratings_need_no_choice_as_singles():
     assert as_kind([rated], "singles").examples == [rated]
     assert [s.desirable for s in as_kind([pair], "singles").examples] == [True, False]
     assert as_kind([ranking(1, 2)], "lists").examples == [ranking(1, 2)]
+
+
+def test_of_a_partial_ranking_what_nobody_placed_is_dropped_and_counted():
+    partial = replace(ranking(1, 2), unranked=(said("x"), said("y")))
+    for kind, how in (("lists", None), ("pairs", "all"), ("singles", "best_rest")):
+        whole = as_kind([ranking(1, 2)], kind, how=how)
+        found = as_kind([partial], kind, how=how)
+        assert (list(found.examples), whole.dropped) == (list(whole.examples), {})
+        assert found.dropped == {"replies that were not ranked": 2}
+    found = as_kind([partial], "tokens")
+    assert list(found.examples) == list(as_kind([ranking(1, 2)], "tokens").examples)
+    assert found.dropped == {"replies that are not the best, not imitated": 3}

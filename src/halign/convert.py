@@ -91,7 +91,8 @@ def to_rankings(examples: Iterable[Example]) -> Converted[Ranking]:
     made: list[Ranking] = []
     for e in _grouped(examples, "to_rankings"):
         if isinstance(e, Ranking):
-            made.append(e)
+            _count_unranked(e, dropped)
+            made.append(replace(e, unranked=()))
             continue
         made.extend(_ranking(choice) for choice in _choices(e, dropped))
     return Converted(made, dict(dropped))
@@ -244,6 +245,7 @@ def _all_choices(e: Example | list[Rating], dropped: Counter[str]) -> Iterator[C
             if e.alternatives[turn]:
                 yield _turn_choice(e, turn)
     elif isinstance(e, Ranking):
+        _count_unranked(e, dropped)
         scores: Sequence[float | None] = e.scores or [None] * len(e.responses)
         rows = zip(e.responses, _levels(e.ranks), scores, strict=True)
         found = tuple(Candidate(m, level, s, m.extra.get("violates")) for m, level, s in rows)
@@ -259,6 +261,11 @@ def _all_choices(e: Example | list[Rating], dropped: Counter[str]) -> Iterator[C
         yield Choice(e.prompt, pair, e.conversation, e.weight)
     elif isinstance(e, list):
         yield _rated_choice(e, dropped)
+
+
+def _count_unranked(e: Ranking, dropped: Counter[str]) -> None:
+    if e.unranked:
+        dropped["replies that were not ranked"] += len(e.unranked)
 
 
 def _turn_choice(e: Conversation, turn: int) -> Choice:
@@ -395,5 +402,5 @@ def _best(e: Preference | Ranking | Rating) -> tuple[Message, int]:
     if isinstance(e, Preference):
         return (e.chosen if e.preference >= 0.5 else e.rejected), 1
     if isinstance(e, Ranking):
-        return e.responses[0], len(e.responses) - 1
+        return e.responses[0], len(e.responses) + len(e.unranked) - 1
     return e.response, 0

@@ -56,6 +56,7 @@ class Ranking:
         responses: best first.
         ranks: 1 is best; equal ranks are ties. One per response, non-decreasing.
         scores: higher is better, one per response; None where only the order is known.
+        unranked: responses that nobody placed (a partial ranking). Nothing is learnt from them.
     """
 
     prompt: Dialogue
@@ -64,6 +65,7 @@ class Ranking:
     conversation: str
     scores: tuple[float, ...] | None = None
     weight: float = 1.0
+    unranked: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,11 @@ MISTAKES = [
     ("guardrails[1]", "expected a rule in words", pair(guardrails=["Be kind.", ""])),
     ("tools", "not JSON", pair(tools="{")),
     ("meta", "expected an object", pair(meta=[1])),
-    ("responses", "two responses or more, found 1", ranked({"content": "a", "rank": 1})),
+    (
+        "responses",
+        "two responses or more with a rank or a score, found 1",
+        ranked({"content": "a", "rank": 1}),
+    ),
     (
         "responses[0]",
         "expected either rank or score, found both",

@@ -7,7 +7,7 @@ import pytest
 from halign.dialogue import RAW, Dialogue, Message
 from halign.errors import HalignError
 from halign.examples import Alternative, Conversation, Demonstration, Preference, Ranking, Rating
-from halign.readers import read, read_prompts
+from halign.readers import read, read_prompts, write_jsonl
 
 USER = {"role": "user", "content": "My mug broke."}
 ASK = {"role": "assistant", "content": "May I have the order number?"}
@@ -107,6 +107,16 @@ def test_ranking_by_score_has_ranks_from_scores():
     assert [m.content for m in e.responses] == ["b", "a", "c", "d"]
     assert e.ranks == (1, 2, 2, 4)
     assert e.scores == (2.0, 0.5, 0.5, -1.0)
+
+
+@pytest.mark.parametrize("kind", ["rank", "score"])
+def test_a_partial_ranking_keeps_what_nobody_placed_apart(kind, tmp_path):
+    said = [{"content": "x", kind: None}, {"content": "b", kind: 1}, {"content": "a", kind: 2}]
+    e = one({"id": "c", "prompt": [USER], "responses": said})
+    assert {m.content for m in e.responses} == {"a", "b"}
+    assert [m.content for m in e.unranked] == ["x"]
+    write_jsonl([e], tmp_path / "again.jsonl")
+    assert list(read(tmp_path / "again.jsonl")) == [e]
 
 
 @pytest.mark.parametrize(("label", "good"), [(True, True), (False, False), (1, True), (0, False)])

@@ -17,15 +17,21 @@ def parse(row: fields.Row, conversation: str, extras: Mapping[str, Any]) -> Rank
     values = row["responses"]
     if not isinstance(values, list | tuple):
         raise DataError(f"expected a list of responses, found {fields.named(values)}", field="responses")
-    if len(values) < 2:
-        raise DataError(f"a ranking needs two responses or more, found {len(values)}", field="responses")
-    kind = _kind(values)
-    replies = [_reply(v, kind, f"responses[{i}]", prompt) for i, v in enumerate(values)]
-    if kind == "rank":
-        ranks = [fields.rank(v["rank"], f"responses[{i}].rank") for i, v in enumerate(values)]
+    kinds = _kinds(values)
+    replies = [_reply(v, f"responses[{i}]", prompt) for i, v in enumerate(values)]
+    unranked = tuple(r for r, kind in zip(replies, kinds, strict=True) if kind is None)
+    replies = [r for r, kind in zip(replies, kinds, strict=True) if kind is not None]
+    placed = [(f"responses[{i}]", v) for i, (v, kind) in enumerate(zip(values, kinds, strict=True)) if kind]
+    if len(placed) < 2:
+        raise DataError(
+            f"a ranking needs two responses or more with a rank or a score, found {len(placed)}",
+            field="responses",
+        )
+    if "rank" in kinds:
+        ranks = [fields.rank(v["rank"], f"{field}.rank") for field, v in placed]
         scores = None
     else:
-        scores = [fields.number(v["score"], f"responses[{i}].score") for i, v in enumerate(values)]
+        scores = [fields.number(v["score"], f"{field}.score") for field, v in placed]
         ranks = ranks_of(scores)
     order = sorted(range(len(ranks)), key=ranks.__getitem__)
     return Ranking(
@@ -35,6 +41,7 @@ def parse(row: fields.Row, conversation: str, extras: Mapping[str, Any]) -> Rank
         conversation,
         scores=None if scores is None else tuple([scores[i] for i in order]),
         weight=fields.weight(row),
+        unranked=unranked,
     )
 
 
@@ -48,9 +55,10 @@ def ranks_of(scores: Sequence[float]) -> list[int]:
     return [better.index(s) + 1 for s in scores]
 
 
-def _kind(values: Sequence[Any]) -> str:
-    """'rank' or 'score', whichever every response has."""
-    kinds = set()
+def _kinds(values: Sequence[Any]) -> list[str | None]:
+    """'rank' or 'score' for each response, the same for all that have one; None for one that nobody placed, which has to say so
+    with a rank or score of null."""
+    kinds: list[str | None] = []
     for i, v in enumerate(values):
         if not isinstance(v, Mapping):
             raise DataError(
@@ -58,15 +66,15 @@ def _kind(values: Sequence[Any]) -> str:
                 field=f"responses[{i}]",
             )
         given = [k for k in ("rank", "score") if v.get(k) is not None]
-        if len(given) != 1:
-            said = "both" if given else "neither"
+        if len(given) > 1 or not v.keys() & {"rank", "score"}:
+            said = "both" if given else "neither (null says that a response was not ranked)"
             raise DataError(f"expected either rank or score, found {said}", field=f"responses[{i}]")
-        kinds.add(given[0])
-    if len(kinds) > 1:
+        kinds.append(given[0] if given else None)
+    if {"rank", "score"} <= set(kinds):
         raise DataError("some responses have a rank and some a score; use one of them", field="responses")
-    return kinds.pop()
+    return kinds
 
 
-def _reply(value: Mapping[str, Any], kind: str, field: str, prompt: Any) -> Any:
+def _reply(value: Mapping[str, Any], field: str, prompt: Any) -> Any:
     """The message of one response, without its verdict."""
-    return fields.reply({k: v for k, v in value.items() if k != kind}, field, prompt)
+    return fields.reply({k: v for k, v in value.items() if k not in ("rank", "score")}, field, prompt)

@@ -148,7 +148,8 @@ def _responses(example: Ranking) -> list[dict[str, Any]]:
             f"a ranking of conversation {example.conversation!r} is not sorted by its scores, best first"
         )
     name, values = ("rank", example.ranks) if scores is None else ("score", scores)
-    return [{**_response(m), name: v} for m, v in zip(example.responses, values, strict=True)]
+    placed = [{**_response(m), name: v} for m, v in zip(example.responses, values, strict=True)]
+    return placed + [{**_response(m), name: None} for m in example.unranked]
 
 
 def _response(message: Message) -> dict[str, Any]:
