@@ -9,7 +9,7 @@ WORKERS ?= 2
 
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test test-long bench lint format clean
+.PHONY: help setup demo test test-long bench lint format docs clean
 
 help:
 	@echo "make demo       train and compare models in the care world, then write a report (7 to 8 minutes on 2 cores)"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-long  the checks that take minutes each"
 	@echo "make bench      speed and memory against TRL and against our own plain path"
 	@echo "make lint       ruff and mypy only;  make format  let ruff rewrite"
+	@echo "make docs       write docs/methods from the code"
 
 setup: $(INSTALLED)
 
@@ -48,6 +49,9 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(INSTALLED)
+	$(BIN)/halign methods --write docs/methods
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache src/*.egg-info

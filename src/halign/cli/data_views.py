@@ -203,10 +203,11 @@ def _replies(example: Example) -> list[tuple[Message, str, bool]]:
             return [(example.chosen, f"chosen{sure}", True), (example.rejected, "rejected", False)]
         case Ranking():
             scores = example.scores or [None] * len(example.ranks)
-            return [
+            placed = [
                 (m, f"rank {r}" + ("" if s is None else f", score {s:g}"), r == example.ranks[0])
                 for m, r, s in zip(example.responses, example.ranks, scores, strict=True)
             ]
+            return placed + [(m, "not ranked", False) for m in example.unranked]
         case Rating():
             score = "" if example.score is None else f", score {example.score:g}"
             return [

@@ -9,7 +9,7 @@ import sys
 import typer
 
 import halign
-from halign.cli import chat, compare, data, demo, report, run, sample, train
+from halign.cli import chat, compare, data, demo, methods, report, run, sample, train
 from halign.errors import HalignError
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ def _common(
 app.command("demo")(demo.demo)
 app.command("train", context_settings={"help_option_names": []})(train.train)
 app.add_typer(data.app, name="data")
+app.command("methods")(methods.methods)
 app.command("sample")(sample.sample)
 app.command("chat")(chat.chat)
 app.command("compare")(compare.compare)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import types
-import typing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from halign.catalogue import shown, type_name
 from halign.config import TrainSettings, parse_overrides, read_yaml, resolve
 from halign.errors import HalignError
 from halign.objectives.registry import find, names
@@ -31,8 +30,8 @@ def show_help(context: typer.Context, asked: bool) -> None:
     for name, field in TrainSettings.model_fields.items():
         settings.add_row(
             name,
-            _type_name(field.annotation),
-            _show(field.get_default(call_default_factory=True)),
+            type_name(field.annotation),
+            shown(field.get_default(call_default_factory=True)),
             field.description,
         )
     console.print(settings)
@@ -41,7 +40,7 @@ def show_help(context: typer.Context, asked: bool) -> None:
     )
     for name in names():
         objective = find(name)
-        own = ", ".join(f"{k}={_show(default)}" for k, (_, default) in objective.settings.items())
+        own = ", ".join(f"{k}={shown(default)}" for k, (_, default) in objective.settings.items())
         methods.add_row(name, objective.kind, own, objective.summary)
     console.print(methods)
     console.print(
@@ -180,20 +179,3 @@ def _summary(metrics: list[dict[str, Any]], output: Path) -> None:
     console = Console()
     console.print(table)
     console.print(f"model: {output / 'model'}    report: halign report {output}", highlight=False)
-
-
-def _type_name(annotation: Any) -> str:
-    origin = typing.get_origin(annotation)
-    if origin is typing.Literal:
-        return " | ".join(typing.get_args(annotation))
-    if origin in (typing.Union, types.UnionType):
-        return " | ".join(_type_name(a) for a in typing.get_args(annotation) if a is not type(None))
-    if origin is tuple:
-        return "list"
-    return getattr(annotation, "__name__", str(annotation)).replace("dict", "mapping")
-
-
-def _show(value: Any) -> str:
-    if value is None:
-        return "-"
-    return str(list(value) if isinstance(value, tuple) else value)

@@ -49,9 +49,14 @@ class Objective:
         return self.function(items, **settings)
 
     @property
+    def documentation(self) -> str:
+        """The docstring, without its indentation."""
+        return inspect.getdoc(self.function) or ""
+
+    @property
     def summary(self) -> str:
         """First line of the docstring."""
-        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+        return self.documentation.partition("\n")[0]
 
 
 def names() -> list[str]:
