@@ -22,6 +22,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 F = TypeVar("F", bound=Callable[..., Tensor])
 
@@ -91,7 +92,32 @@ def required(items: Any, *names: str) -> list[Tensor]:
     return [getattr(items, name) for name in names]
 
 
+def of_step(items: Any, *names: str) -> list[Tensor]:
+    """The named statistics of the global step.
+
+    Raises:
+        ValueError: naming the first missing one.
+    """
+    for name in names:
+        if name not in (items.step or {}):
+            raise ValueError(
+                f"this objective needs {name} in {type(items).__name__}.step, which was not given"
+            )
+    return [items.step[name] for name in names]
+
+
 def log_ratios(pairs: Any) -> tuple[Tensor, Tensor]:
     """(Dw, Dl): log-probability under the policy minus under the reference, chosen and rejected, nats [P]."""
     ref_chosen, ref_rejected = required(pairs, "ref_chosen_logps", "ref_rejected_logps")
     return pairs.chosen_logps - ref_chosen, pairs.rejected_logps - ref_rejected
+
+
+def per_token(pairs: Any, chosen: Tensor, rejected: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over the chosen and the rejected responses divided by their lengths in tokens, nats per token [P]."""
+    chosen_lengths, rejected_lengths = required(pairs, "chosen_lengths", "rejected_lengths")
+    return chosen / chosen_lengths, rejected / rejected_lengths
+
+
+def logistic_loss(logits: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy of sigma(logits) against a label that is right with probability 1 - label_smoothing, nats."""
+    return -(1 - label_smoothing) * logsigmoid(logits) - label_smoothing * logsigmoid(-logits)
