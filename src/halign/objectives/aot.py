@@ -54,7 +54,7 @@ def aot(
         label_smoothing: probability that a label is flipped, in [0, 0.5).
 
     Returns:
-        float32 [P], nats; ln 2 where the policy equals the reference. A gradient, but to no ``ref_*`` by way of ranks.
+        float32 [P], nats; ln 2 where the policy equals the reference.
 
     Raises:
         ValueError: if a needed field is missing.

@@ -12,6 +12,8 @@ are allowed. What cannot be read off a signature:
   ``items.step``. This is what keeps 1x8 = 8x1. With ``remembers=True`` it is ``fn(items, before)``, where ``before`` is what it
   returned for the step before ({} at first): a running mean.
 - ``@monitored(fn)``: ``fn(items, **settings) -> dict`` of values per item, whose means are logged.
+- ``@only_with("alpha", divergence="alpha")``: a setting that has an effect only where another has that value; a run that sets it
+  in vain stops before it starts.
 - ``@mismatched``: the plan draws, for each item, another conversation's completion after the same prompt.
 """
 
@@ -69,6 +71,16 @@ def monitored(monitor: Callable[..., dict[str, Tensor]]) -> Callable[[F], F]:
 
     def mark(function: F) -> F:
         function.monitor = monitor  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def only_with(setting: str, **condition: Any) -> Callable[[F], F]:
+    """Declare that a setting has an effect only where another one, ``condition``, has that value."""
+
+    def mark(function: F) -> F:
+        function.conditions = getattr(function, "conditions", {}) | {setting: condition}  # type: ignore[attr-defined]
         return function
 
     return mark

@@ -26,7 +26,7 @@ def cpo(
 
     .. math:: -\log\sigma(\beta (s_w - s_l)) - w s_w, \quad s = \log\pi(y|x)
 
-    Source: Xu et al. 2024, arXiv 2401.08417, equations 3 and 5; smoothing as in ``dpo``.
+    Source: Xu et al. 2024, arXiv 2401.08417; smoothing as in ``dpo``.
 
     Args:
         pairs: P pairs; uses ``chosen_logps``, ``rejected_logps`` (sums, nats) and, with ``average``, ``chosen_lengths``.

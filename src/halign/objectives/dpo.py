@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from halign.objectives.contract import FlipRate, Positive, log_ratios, logistic_loss
+from halign.objectives.contract import FlipRate, Positive, log_ratios, logistic_loss, only_with
 from halign.objectives.items import Pairs
 
 Alpha = Annotated[float, Field(gt=0, lt=1)]
@@ -16,6 +16,7 @@ BEND = 30.0
 """Exponents above this many nats go on as the tangent: e^30 squared still fits float32, as the norm of a gradient needs."""
 
 
+@only_with("alpha", divergence="alpha")
 def dpo(
     pairs: Pairs,
     *,

@@ -19,7 +19,7 @@ def nca(pairs: Pairs, *, beta: Positive = 0.1) -> Tensor:
         beta: strength of the pull to the reference, per nat.
 
     Returns:
-        float32 [P], nats; 2 ln 2 where the policy equals the reference. The best r_w is ln 2 nats, not infinity.
+        float32 [P], nats; 2 ln 2 where the policy equals the reference. The best r_w is ln 2, not infinity.
 
     >>> import torch
     >>> p = Pairs(*map(torch.tensor, ([-9.0], [-9.0], [-9.0], [-9.0])))

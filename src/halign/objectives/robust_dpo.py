@@ -12,7 +12,7 @@ def robust_dpo(pairs: Pairs, *, beta: Positive = 0.1, label_smoothing: FlipRate 
 
     .. math:: \frac{-(1-\epsilon) \log\sigma(h) + \epsilon \log\sigma(-h)}{1 - 2\epsilon}, \quad h = \beta (D_w - D_l)
 
-    Source: Chowdhury et al. 2024, arXiv 2403.00409, equation 12. Unlike ``dpo`` with smoothing it never stops pushing: its
+    Source: Chowdhury et al. 2024, arXiv 2403.00409. Unlike ``dpo`` with smoothing it never stops pushing: its
     gradient falls to -epsilon / (1 - 2 epsilon) as h grows, and the loss has no lower bound.
 
     Args:
