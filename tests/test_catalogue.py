@@ -17,7 +17,7 @@ PAGES = Path(__file__).parents[1] / "docs" / "methods"
 @pytest.mark.parametrize("name", names())
 def test_everything_about_a_method_is_said(name: str) -> None:
     method = catalogue.describe(name)
-    assert method.summary.endswith(".")
+    assert method.summary.rstrip(")").endswith(".")
     assert "\n" not in method.source
     assert method.formula
     assert all(s.meaning for s in method.settings), method.settings
