@@ -30,8 +30,14 @@ SPEED: dict[tuple[Workload, Peer, Dtype], float] = {
     ("pairs", "trl", "bf16"): 9,
     ("pairs", "separate", "fp32"): 1.3,
     ("pairs", "separate", "bf16"): 1.3,
+    ("rankings", "separate", "fp32"): 2,
+    ("rankings", "separate", "bf16"): 2,
+    ("rankings_care4", "separate", "fp32"): 2,
+    ("rankings_care4", "separate", "bf16"): 2,
+    ("rankings_care8", "separate", "fp32"): 3,
+    ("rankings_care8", "separate", "bf16"): 3,
 }
-"""Least ratio of pairs per second to the peer's."""
+"""Least ratio of items per second to the peer's."""
 MEMORY: dict[tuple[Workload, Peer], float] = {("conversations", "trl"): 1 / 3}
 """Largest share of the peer's peak memory."""
 PREPARATION = 5.0

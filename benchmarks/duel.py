@@ -18,11 +18,13 @@ Peer = Literal["trl", "separate"]
 Dtype = Literal["fp32", "bf16"]
 Reference = Literal["cached", "live"]
 
-ITEMS: dict[Workload, int] = {"conversations": 128, "pairs": 128, "rankings": 96}
-"""Pairs of one window. Every step of the run has pairs of its own, as in training: libraries that compile a kernel for every new
-length, and caches, are not flattered by repetition."""
-BATCH: dict[Workload, int] = {"conversations": 64, "pairs": 32, "rankings": 48}
+PAIRS_ITEMS, LIST_ITEMS = 128, 32
+"""Pairs, or rankings, of one window. Every step of the run has its own, as in training: libraries that compile a kernel for every
+new length, and caches, are not flattered by repetition."""
+BATCH: dict[Workload, int] = {"conversations": 64, "pairs": 32}
 """Pairs of one optimiser step."""
+LIST_BATCH = 16
+"""Rankings of one optimiser step."""
 PEER_SIZE: dict[tuple[Workload, Peer, Dtype], int] = {}
 """What was fastest (``benchmarks.tune``): TRL's micro-batch in pairs, the separate paths' tokens in a
 pack."""
@@ -54,10 +56,20 @@ class Match:
     guardrails: bool = False
     warmup: int = 2
 
+    @property
+    def objective(self) -> str:
+        """What both sides train with: DPO; on rankings its form for lists, which TRL does not have (it gets all pairs)."""
+        return "dpo_pro" if self.workload.startswith("rankings") and self.peer != "trl" else "dpo"
+
+    @property
+    def batch(self) -> int:
+        """Items of one optimiser step, unless said otherwise."""
+        return LIST_BATCH if self.objective != "dpo" else BATCH.get(self.workload, 48)
+
     def filled(self) -> Match:
         """With every 0 replaced."""
-        batch = self.batch_items or BATCH[self.workload]
-        wanted = self.items or ITEMS[self.workload]
+        batch = self.batch_items or self.batch
+        wanted = self.items or (LIST_ITEMS if self.objective != "dpo" else PAIRS_ITEMS)
         batch = min(batch, wanted)
         tuned = PEER_SIZE.get((self.workload, self.peer, self.dtype), PEER_SIZE_OTHERWISE[self.peer])
         return replace(
@@ -75,10 +87,14 @@ def play(match: Match, say: Callable[[str], None] = lambda text: None) -> dict[s
     """Run both sides; the figures (DESIGN section 5), rates in pairs per second, memory in MB."""
     match = match.filled()
     window = Window(match.warmup, match.items // match.batch_items, match.repeats)
-    pairs = window.total * match.batch_items
+    count = window.total * match.batch_items
+    found = workloads.rows(match.workload, count, match.guardrails)
+    if match.objective == "dpo":
+        found = workloads.as_pairs(found)[:count]
     common = {
         "model": str(workloads.model(match.workload)),
-        "rows": str(workloads.write(workloads.rows(match.workload, pairs, match.guardrails))),
+        "rows": str(workloads.write(found)),
+        "objective": match.objective,
         "threads": match.threads,
         "dtype": match.dtype,
         "reference": match.reference,
@@ -99,7 +115,7 @@ def play(match: Match, say: Callable[[str], None] = lambda text: None) -> dict[s
             for name, side in sides.items():
                 reports[name].append(side.go())
                 rate = match.items / reports[name][-1]["seconds"]
-                say(f"{name} {repeat + 1}/{match.repeats}: {rate:.1f} pairs/s")
+                say(f"{name} {repeat + 1}/{match.repeats}: {rate:.1f} items/s")
         facts = {name: side.read() for name, side in sides.items()}
     finally:
         for side in sides.values():
@@ -123,6 +139,7 @@ def _result(
     ours, peer = facts["ours"], facts["peer"]
     return {
         **asdict(match),
+        "objective": match.objective,
         "data": workloads.source(match.workload),
         "ours_per_s": statistics.median(rate["ours"]),
         "peer_per_s": statistics.median(rate["peer"]),
@@ -149,23 +166,30 @@ def _result(
 
 
 def agreement(ours: dict[str, Any], peer: dict[str, Any]) -> dict[str, float]:
-    """Do both compute the same? Largest difference of the mean log-probabilities of chosen and rejected
+    """Do both compute the same? Largest difference of the mean log-probabilities of chosen and rejected (of a ranking's best)
     responses (nats), at the first step and after all others have trained both models; and, for scale, the
     first step's mean.
     """
+    names = [k for k in LOGPS if k in ours]
 
     def gap(step: int) -> float:
-        return max(abs(ours[k][step] - peer[k][step]) for k in ("chosen_logps", "rejected_logps"))
+        return max(abs(ours[k][step] - peer[k][step]) for k in names)
 
     return {
         "first_step": gap(0),
         "last_step": gap(-1),
-        "logps": ours["chosen_logps"][0],
+        "logps": ours[names[0]][0],
         "moved": _moved(ours),
     }
 
 
+LOGPS = ("chosen_logps", "rejected_logps", "best_logps")
+"""Measures of a step that both sides report."""
+
+
 def _moved(side: dict[str, Any]) -> float:
-    """How far training moved our own margin, in nats: the scale of ``last_step``."""
+    """How far training moved our own margin (a ranking's best response), in nats: the scale of ``last_step``."""
+    if "best_logps" in side:
+        return float(side["best_logps"][-1] - side["best_logps"][0])
     margin = [c - r for c, r in zip(side["chosen_logps"], side["rejected_logps"], strict=True)]
     return margin[-1] - margin[0]

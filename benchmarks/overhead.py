@@ -20,9 +20,10 @@ from rich.console import Console
 
 import halign as hl
 from benchmarks import workloads
-from benchmarks.duel import BATCH, Dtype
+from benchmarks.duel import Dtype, Match
 from benchmarks.workloads import WORKLOADS, Workload
 from halign.config import resolve
+from halign.objectives import find
 from halign.progress import Display
 from halign.run_folder import RunFolder
 from halign.training import Trainer
@@ -34,9 +35,11 @@ console = Console(highlight=False)
 
 def measure(workload: Workload, dtype: Dtype, objective: str, repeats: int = 5) -> dict[str, Any]:
     """Seconds of a step and of its bare work, and the share of the step that is none of it."""
-    count = BATCH[workload]
+    kind = find(objective).kind
+    count = Match(workload, "separate" if kind == "lists" else "trl").batch
     policy = hl.load(workloads.model(workload))
-    examples = hl.read(str(workloads.write(workloads.rows(workload, count))))
+    rows = workloads.rows(workload, count)
+    examples = hl.read(str(workloads.write(rows if kind == "lists" else workloads.as_pairs(rows)[:count])))
     settings: dict[str, Any] = {"batch_items": count, "dtype": dtype, "shuffle": "none", "tensorboard": False}
     with tempfile.TemporaryDirectory() as folder:
         config, output = resolve(objective, settings), RunFolder(Path(folder) / "run")

@@ -31,8 +31,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="default: all cores")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--warmup", type=int, default=2, help="optimiser steps before the clock starts")
-    parser.add_argument("--items", type=int, default=0, help="pairs timed per repeat")
-    parser.add_argument("--batch-items", type=int, default=0, help="pairs per optimiser step")
+    parser.add_argument("--items", type=int, default=0, help="pairs or rankings timed per repeat")
+    parser.add_argument("--batch-items", type=int, default=0, help="pairs or rankings per optimiser step")
     parser.add_argument(
         "--peer-size", type=int, default=0, help="TRL: pairs per micro-batch; separate: tokens per pack"
     )
@@ -54,15 +54,16 @@ def main() -> None:
 
 def show(r: dict[str, Any]) -> None:
     """The figures in a few lines."""
+    thing = "pairs" if r["objective"] == "dpo" else "rankings"
     unit = "pairs a micro-batch" if r["peer"] == "trl" else "tokens a pack"
     agreement = r["agreement"]
     lines = [
         f"[bold]{r['workload']}[/] ({r['data']}), {r['dtype']}, {r['parameters'] / 1e6:.1f} M parameters, "
-        f"{r['threads']} threads, {r['items']} pairs, {r['items_per_step']} a step, "
+        f"{r['threads']} threads, {r['items']} {thing}, {r['items_per_step']} a step, {r['objective']}, "
         f"reference {r['reference']}",
         f"tokens     distinct {r['distinct_tokens']:,}  flat {r['flat_tokens']:,} "
         f"(peer {r['peer_flat_tokens']:,})  sharing {r['sharing']:.1f}x",
-        f"speed      ours {r['ours_per_s']:.1f} pairs/s  {r['peer']} {r['peer_per_s']:.1f} pairs/s "
+        f"speed      ours {r['ours_per_s']:.1f} {thing}/s  {r['peer']} {r['peer_per_s']:.1f} {thing}/s "
         f"({r['peer_size']} {unit})  [bold]{r['ratio']:.1f}x[/] (processor time {r['cpu_ratio']:.1f}x)",
         f"memory     ours {r['ours_peak_mb']:.0f} MB  {r['peer']} {r['peer_peak_mb']:.0f} MB  "
         f"[bold]{r['memory_ratio']:.2f}[/]  above model and data; whole process "

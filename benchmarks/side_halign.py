@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import halign as hl
+from benchmarks.duel import LOGPS
 from benchmarks.pacing import Pacer
 from halign.config import resolve
 from halign.progress import Display
@@ -50,7 +51,9 @@ def run(spec: dict[str, Any], pacer: Pacer) -> None:
     }
     with tempfile.TemporaryDirectory() as folder, _Paced(pacer) as display:
         output = RunFolder(Path(folder) / "run")
-        trainer = Trainer(policy, list(examples), None, resolve("dpo", settings), output, display, {})
+        trainer = Trainer(
+            policy, list(examples), None, resolve(spec["objective"], settings), output, display, {}
+        )
         trainer.run()
         peak = pacer.peak_mb()
         steps = [row for row in output.metrics() if row["split"] == "train"]
@@ -58,8 +61,7 @@ def run(spec: dict[str, Any], pacer: Pacer) -> None:
         {
             **peak,
             "losses": [row["loss"] for row in steps],
-            "chosen_logps": [row["chosen_logps"] for row in steps],
-            "rejected_logps": [row["rejected_logps"] for row in steps],
+            **{k: [row[k] for row in steps] for k in LOGPS if k in steps[0]},
             "flat_tokens": sum(item.tokens for item in trainer.prepared.train),
             "distinct_tokens": round(sum(row["tokens"] for row in steps)),
             "parameters": sum(p.numel() for p in policy.model.parameters()),

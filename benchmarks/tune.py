@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import get_args
 
 from rich.console import Console
 
 from benchmarks import workloads
-from benchmarks.duel import BATCH, Dtype, Match, Peer
+from benchmarks.duel import Dtype, Match, Peer
 from benchmarks.pacing import Side, Window
 from benchmarks.workloads import Workload
 
@@ -29,7 +29,8 @@ def sweep(
 ) -> Iterator[tuple[int, float]]:
     """(size, pairs per second) of each size."""
     for size in SIZES[peer]:
-        match = Match(workload, peer, dtype, threads, items=BATCH[workload], peer_size=size).filled()
+        match = Match(workload, peer, dtype, threads, peer_size=size)
+        match = replace(match, items=match.batch).filled()
         window = Window(1, 1, 2)
         spec = {
             "side": peer,

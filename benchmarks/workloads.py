@@ -2,7 +2,10 @@
 
     conversations   dialogues of about ten agent turns with a chosen and a rejected reply at each
     pairs           single pairs (HH harmless)
-    rankings        four responses to one prompt, as all their pairs
+    rankings        four responses to a question about some paragraphs (QA-Feedback)
+    rankings_oasst  three or more responses to a short prompt (OpenAssistant)
+    rankings_care4  four responses at every agent turn of the care world's conversations
+    rankings_care8  eight
 
 Everything is deterministic. Without the data folder (``$HALIGN_DATA``, else ``../shared/data`` beside the
 repository) the care world stands in.
@@ -16,14 +19,14 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from halign.cache import cache_dir
 
-Workload = Literal["conversations", "pairs", "rankings"]
+Workload = Literal["conversations", "pairs", "rankings", "rankings_oasst", "rankings_care4", "rankings_care8"]
 WORKLOADS: tuple[Workload, ...] = get_args(Workload)
 Row = dict[str, Any]
 
@@ -41,35 +44,58 @@ MADE = 2
 
 
 def rows(workload: Workload, count: int, guardrails: bool = False) -> list[Row]:
-    """Pairs (``conversation``, ``prompt``, ``chosen``, ``rejected``); those of one conversation stand close.
+    """Pairs (``conversation``, ``prompt``, ``chosen``, ``rejected``) or rankings (``responses``, best first); those of one
+    conversation stand close.
 
     Args:
         guardrails: put a conversation's rules into a system message (``conversations`` only).
 
     Raises:
-        SystemExit: if the workload has fewer pairs than asked for.
+        SystemExit: if the workload has fewer than asked for.
     """
     found = list(islice(_every_row(workload, guardrails), count))
     if len(found) < count:
-        raise SystemExit(f"{workload}: {len(found)} pairs, {count} wanted; give a smaller --items")
+        raise SystemExit(f"{workload}: {len(found)} items, {count} wanted; give a smaller --items")
     return found
 
 
 def _every_row(workload: Workload, guardrails: bool) -> Iterator[Row]:
-    makers = {"conversations": lambda: _conversations(guardrails), "pairs": _pairs, "rankings": _rankings}
+    makers: dict[Workload, Callable[[], Iterator[Row]]] = {
+        "conversations": lambda: _conversations(guardrails),
+        "pairs": _pairs,
+        "rankings": lambda: _rankings("rankings"),
+        "rankings_oasst": lambda: _rankings("rankings_oasst"),
+        "rankings_care4": lambda: _care_rankings(4),
+        "rankings_care8": lambda: _care_rankings(8),
+    }
     return makers[workload]()
+
+
+def as_pairs(found: Iterable[Row]) -> list[Row]:
+    """Rankings as all their pairs, for a peer that takes no lists; pairs as they are."""
+    made = []
+    for row in found:
+        if "responses" not in row:
+            made.append(row)
+            continue
+        for i, better in enumerate(row["responses"]):
+            for worse in row["responses"][i + 1 :]:
+                if better["rank"] < worse["rank"]:
+                    made.append(_row(row["conversation"], row["prompt"], better["content"], worse["content"]))
+    return made
 
 
 def source(workload: Workload) -> str:
     """Where the rows come from, in a word or two."""
-    file = _data(_FILES[workload])
+    file = _data(_FILES[workload]) if workload in _FILES else None
     return f"{file.parent.name}/{file.name}" if file else "care world"
 
 
-_FILES = {
+_FILES: dict[Workload, str] = {
     "conversations": "care/star_train.jsonl.gz",
     "pairs": "preferences/hh_harmless_train.jsonl.gz",
     "rankings": "preferences/qa_feedback_rankings_train.jsonl.gz",
+    "rankings_oasst": "preferences/oasst_rankings_train.jsonl.gz",
 }
 
 
@@ -159,17 +185,57 @@ def _pairs() -> Iterator[Row]:
             yield _row(found["id"], prompt, chosen, rejected)
 
 
-def _rankings() -> Iterator[Row]:
-    file = _data(_FILES["rankings"])
+def _rankings(workload: Workload) -> Iterator[Row]:
+    file = _data(_FILES[workload])
     if file is None:
-        raise SystemExit("rankings: needs preferences/qa_feedback_rankings_train.jsonl.gz ($HALIGN_DATA)")
+        yield from _care_rankings(4)
+        return
     for found in _read(file):
         prompt = [_message(m["role"], m["content"]) for m in found["prompt"]]
-        best_first = sorted(found["responses"], key=lambda r: -r["score"])
-        for i, better in enumerate(best_first):
-            for worse in best_first[i + 1 :]:
-                if better["score"] > worse["score"]:
-                    yield _row(found["id"], prompt, better["content"], worse["content"])
+        badness = [r["rank"] if "rank" in r else -r["score"] for r in found["responses"]]
+        yield _ranking(found["id"], prompt, [r["content"] for r in found["responses"]], badness)
+
+
+def _ranking(conversation: str, prompt: list[Row], contents: list[str], badness: Sequence[float]) -> Row:
+    ordered = sorted(zip(badness, contents, strict=True), key=lambda pair: pair[0])
+    responses = [{"content": c.strip(), "rank": 1 + sum(b < own for b in badness)} for own, c in ordered]
+    return {"conversation": conversation, "prompt": prompt, "responses": responses}
+
+
+def _care_rankings(count: int) -> Iterator[Row]:
+    """At every agent turn, replies that keep all guardrails and replies that break one, ``count`` with different words."""
+    from halign.worlds import care
+
+    for made in care.conversations(1200, split="train", seed=0, intents=(5, 5)):
+        for turn, alternatives in sorted(made.alternatives.items()):
+            prompt = made.dialogue[:turn]
+            broken = next((a.violates for a in alternatives if a.violates), None)
+            if broken is None:
+                continue
+            good = list(dict.fromkeys(care.good_reply(prompt, seed) for seed in range(4 * count)))
+            bad = list(
+                dict.fromkeys(
+                    care.break_guardrail(prompt, broken, seed) for seed in _breaking(prompt, broken, count)
+                )
+            )
+            half = count // 2
+            if len(good) >= half and len(bad) >= half:
+                messages = [_message(m.role, m.content) for m in prompt.messages]
+                contents = good[:half] + bad[:half]
+                yield _ranking(made.conversation, messages, contents, [1] * half + [2] * half)
+
+
+def _breaking(prompt: Any, guardrail: str, count: int) -> Iterator[int]:
+    """Seeds whose reply gives the guardrail an occasion to be broken."""
+    from halign.errors import HalignError
+    from halign.worlds import care
+
+    for seed in range(4 * count):
+        try:
+            care.break_guardrail(prompt, guardrail, seed)
+        except HalignError:
+            continue
+        yield seed
 
 
 def write(found: list[Row]) -> Path:
@@ -199,7 +265,9 @@ def model(workload: Workload) -> Path:
 
 def _texts(workload: Workload) -> Iterator[str]:
     made = _every_row(workload, guardrails=True)
-    return (m["content"] for row in made for part in ("prompt", "chosen") for m in row[part])
+    return (
+        m["content"] for row in made for m in (*row["prompt"], *row.get("chosen", row.get("responses", ())))
+    )
 
 
 def make_model(folder: Path, texts: Iterable[str], template: str = TEMPLATE) -> None:
