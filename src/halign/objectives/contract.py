@@ -95,3 +95,14 @@ def log_ratios(pairs: Any) -> tuple[Tensor, Tensor]:
     """(Dw, Dl): log-probability under the policy minus under the reference, chosen and rejected, nats [P]."""
     ref_chosen, ref_rejected = required(pairs, "ref_chosen_logps", "ref_rejected_logps")
     return pairs.chosen_logps - ref_chosen, pairs.rejected_logps - ref_rejected
+
+
+def probabilities(name: str, values: Tensor) -> Tensor:
+    """The values, if they are probabilities.
+
+    Raises:
+        ValueError: if one is outside [0, 1] or NaN.
+    """
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"{name} has to lie in [0, 1]; it has {values.min():g} to {values.max():g}")
+    return values
