@@ -20,7 +20,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -73,15 +73,16 @@ def _every_row(workload: Workload, guardrails: bool) -> Iterator[Row]:
 
 def as_pairs(found: Iterable[Row]) -> list[Row]:
     """Rankings as all their pairs, for a peer that takes no lists; pairs as they are."""
-    made = []
+    made: list[Row] = []
     for row in found:
         if "responses" not in row:
             made.append(row)
             continue
-        for i, better in enumerate(row["responses"]):
-            for worse in row["responses"][i + 1 :]:
-                if better["rank"] < worse["rank"]:
-                    made.append(_row(row["conversation"], row["prompt"], better["content"], worse["content"]))
+        made += [
+            _row(row["conversation"], row["prompt"], better["content"], worse["content"])
+            for better, worse in combinations(row["responses"], 2)
+            if better["rank"] < worse["rank"]
+        ]
     return made
 
 
@@ -264,10 +265,9 @@ def model(workload: Workload) -> Path:
 
 
 def _texts(workload: Workload) -> Iterator[str]:
-    made = _every_row(workload, guardrails=True)
-    return (
-        m["content"] for row in made for m in (*row["prompt"], *row.get("chosen", row.get("responses", ())))
-    )
+    for row in _every_row(workload, guardrails=True):
+        said: list[Row] = [*row["prompt"], *row.get("chosen", []), *row.get("responses", [])]
+        yield from (m["content"] for m in said)
 
 
 def make_model(folder: Path, texts: Iterable[str], template: str = TEMPLATE) -> None:

@@ -88,7 +88,7 @@ class _Picked:
         return torch.tensor(numbers, device=self.device)
 
     def table(self, name: str, width: int) -> Tensor | None:
-        """A value of every response, float32 [L, K], 0 where there is none; None where an item lacks it."""
+        """A value of every response, float32 [L, K], 0 where there is none; None unless every item has it."""
         rows = [i.values.get(name) for i in self.items]
         if not rows or any(row is None for row in rows):
             return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -268,7 +268,7 @@ def resolve(objective: str | Mapping[str, float], settings: Mapping[str, Any]) -
             "balance sets kto's desirable_weight and undesirable_weight; give either it or them"
         )
     complete = {name: _complete(objectives[name], own[name]) for name in mixture}
-    _reject_ineffective(train, set(train_given), list(objectives.values()))
+    _reject_ineffective(train, set(train_given), objectives, complete)
     if train.max_tokens is None:
         train = train.model_copy(update={"max_tokens": 16384 if torch.cuda.is_available() else 2048})
     if train.learning_rate is None:
@@ -326,9 +326,17 @@ def _readable(error: ValidationError) -> str:
     return "; ".join(lines)
 
 
-def _reject_ineffective(train: TrainSettings, given: set[str], objectives: Sequence[Objective]) -> None:
+def _reject_ineffective(
+    train: TrainSettings,
+    given: set[str],
+    mixture: Mapping[str, Objective],
+    settings: Mapping[str, Mapping[str, Any]],
+) -> None:
     """A setting that was given and would do nothing is a mistake in somebody's mind."""
+    objectives = list(mixture.values())
     kinds = {o.kind for o in objectives}
+    log_ratios = any(o.needs_reference for o in objectives)
+    compared = log_ratios or any(o.compares_distributions(settings[name]) for name, o in mixture.items())
     only_tokens = kinds == {"tokens"}
     rules: dict[str, tuple[bool, str]] = {
         "lora_alpha": (train.lora_rank > 0, "it needs lora_rank"),
@@ -338,12 +346,12 @@ def _reject_ineffective(train: TrainSettings, given: set[str], objectives: Seque
         "adam_beta2": (train.optimizer != "sgd", "sgd has no second moment"),
         "roles": ("tokens" in kinds, "only token objectives (sft) choose roles"),
         "dropout": (only_tokens, "preference objectives compare two forward passes, so dropout stays off"),
-        "reference": (any(o.needs_reference for o in objectives), "no objective here uses a reference"),
+        "reference": (compared, "no objective here uses a reference"),
         "pairs": (bool(kinds & {"pairs", "singles"}), "no objective here takes pairs or singles"),
         "balance": (any(o.name == "kto" for o in objectives), "only kto weighs good against bad"),
         "threshold": ("singles" in kinds, "no objective here takes good and bad singles"),
         "stop_below": ("pairs" in kinds, "only pairs have chosen responses"),
-        "stop_drift": (any(o.needs_reference for o in objectives), "no objective here uses a reference"),
+        "stop_drift": (log_ratios, "no objective here uses a reference"),
     }
     for name, (effective, why) in rules.items():
         default = TrainSettings.model_fields[name].get_default(call_default_factory=True)

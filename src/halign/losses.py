@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from halign import measures
-from halign.binding import Scored, bind, concatenate, is_example, with_statistics
+from halign.binding import LIST_FIELDS, Scored, bind, concatenate, is_example, with_statistics
 from halign.config import RunConfig
 from halign.errors import HalignError
 from halign.items import Item, Kind
@@ -29,6 +29,7 @@ class Losses:
         self.settings = {name: dict(values) for name, values in config.objective_settings.items()}
         if config.train.balance:
             self._balance(items)
+        check_complete(items)
         for objective, _ in self.objectives:
             check_needs(objective, self.settings[objective.name], items)
         self.memory: Statistics = {}
@@ -50,7 +51,7 @@ class Losses:
     @property
     def compare_distributions(self) -> bool:
         """True if any objective compares whole next-token distributions with the reference's."""
-        return any("target_kl" in o.needs(self.settings[o.name]) for o, _ in self.objectives)
+        return any(o.compares_distributions(self.settings[o.name]) for o, _ in self.objectives)
 
     @property
     def mismatched(self) -> bool:
@@ -160,6 +161,21 @@ def check_needs(objective: Objective, settings: Mapping[str, Any], items: Sequen
             raise HalignError(
                 f"{objective.name} needs {field}, and {len(lacking)} of {len(items)} items have none "
                 f"(the first is of conversation {lacking[0].conversation!r}): {REMEDIES[field]}"
+            )
+
+
+def check_complete(items: Sequence[Item]) -> None:
+    """A value that some rankings have and others lack would be used in some packs and not in others.
+
+    Raises:
+        HalignError: naming the field.
+    """
+    lists = [i for i in items if i.kind == "lists"]
+    for field in LIST_FIELDS:
+        having = sum(field in i.values for i in lists)
+        if 0 < having < len(lists):
+            raise HalignError(
+                f"{having} of {len(lists)} rankings have {field} and the others have none: give it to all or to none"
             )
 
 
