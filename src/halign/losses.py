@@ -155,7 +155,7 @@ def check_needs(objective: Objective, settings: Mapping[str, Any], items: Sequen
     Raises:
         HalignError: naming the field, the first item that lacks it, and the way out.
     """
-    for field in REMEDIES.keys() & objective.needs(settings):
+    for field in (f for f in objective.needs(settings) if f in REMEDIES):
         lacking = [i for i in items if i.kind == objective.kind and field not in i.values]
         if lacking:
             raise HalignError(
