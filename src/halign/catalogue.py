@@ -27,6 +27,7 @@ ITEMS = {
 }
 """What one item of each kind is."""
 
+MATH = ".. math::"
 SECTIONS = ("Args", "Returns", "Raises")
 
 
@@ -82,7 +83,7 @@ def describe(name: str) -> Method:
     """
     objective = find(name)
     paragraphs, sections = _sections(objective.documentation)
-    formula = next((p for p in paragraphs if p.startswith(".. math::")), "")
+    formula = next((p for p in paragraphs if p.startswith(MATH)), "")
     source = next((p for p in paragraphs if p.startswith("Source:")), "")
     rest = [p for p in paragraphs[1:] if p not in (formula, source)]
     meanings = _meanings(sections.get("Args", ""))
@@ -90,7 +91,7 @@ def describe(name: str) -> Method:
         name=objective.name,
         item=objective.kind,
         summary=paragraphs[0] if paragraphs else "",
-        formula=textwrap.dedent(" " * len(".. math::") + formula.removeprefix(".. math::")).strip(),
+        formula=_latex(formula),
         source=_joined(source.removeprefix("Source:")),
         text="\n\n".join(rest),
         settings=tuple(
@@ -108,6 +109,11 @@ def _sections(documentation: str) -> tuple[list[str], dict[str, str]]:
     parts = re.split(rf"^({'|'.join(SECTIONS)}):\n", text, flags=re.MULTILINE)
     paragraphs = [p.strip("\n") for p in re.split(r"\n\s*\n", parts[0]) if p.strip()]
     return paragraphs, dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def _latex(paragraph: str) -> str:
+    """What stands in a ``.. math::`` paragraph."""
+    return textwrap.dedent(" " * len(MATH) + paragraph.removeprefix(MATH)).strip()
 
 
 def _meanings(arguments: str) -> dict[str, str]:
@@ -162,9 +168,10 @@ def page(method: Method) -> str:
     lines = [f"# {method.name}", "", method.summary, "", f"One item is {ITEMS[method.item]}."]
     if method.needs:
         lines.append(f"Needs {', '.join(method.needs)}.")
-    lines += ["", "```math", method.formula, "```", ""] if method.formula else [""]
+    lines += ["", _formula(method.formula), ""] if method.formula else [""]
     lines += [f"Source: {_markdown(method.source)}", ""] if method.source else []
-    lines += [_markdown(method.text), ""] if method.text else []
+    for paragraph in method.text.split("\n\n") if method.text else ():
+        lines += [_formula(_latex(paragraph)) if paragraph.startswith(MATH) else _markdown(paragraph), ""]
     if method.settings:
         lines += ["| setting | type | default | meaning |", "| --- | --- | --- | --- |"]
         lines += [
@@ -194,6 +201,10 @@ def index(found: list[Method]) -> str:
                     f"| [{m.name}]({m.name}.md) | {_markdown(m.summary)} | {settings} | {_linked(m.source)} |"
                 )
     return "\n".join(lines) + "\n"
+
+
+def _formula(latex: str) -> str:
+    return f"```math\n{latex}\n```"
 
 
 def _markdown(text: str) -> str:
