@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from halign.conditioning.contract import Rewriting
 from halign.config import RunConfig
-from halign.convert import as_kind
+from halign.convert import Converted, as_kind
 from halign.errors import HalignError
 from halign.examples import Example
 from halign.items import Item, Kind
@@ -55,7 +56,10 @@ def item_kind(config: RunConfig) -> Kind:
 def make_renderer(policy: Policy, config: RunConfig) -> Renderer:
     """The renderer that a run uses, and that sampling from its model will use again."""
     train = config.train
-    known = {k: v for k, v in policy.rendering.items() if k in ("guardrail_template", "system_role")}
+    kept = ("guardrail_template", "system_role", "response_prefix")
+    known = {k: v for k, v in policy.rendering.items() if k in kept}
+    if train.response_prefix is not None or config.rewrites:
+        known["response_prefix"] = train.response_prefix or ""
     return Renderer(
         policy.tokenizer,
         stop_ids=policy.stop_ids or None,
@@ -86,15 +90,32 @@ def prepare(
     if evaluation is None and config.train.eval_share:
         examples, held_out = split_conversations(examples, config.train.eval_share, config.train.seed)
     total = len(examples) + len(held_out)
-    train_items = _render(renderer, examples, kind, config, dropped, lambda n: progress(n, total))
+    rewriting = _rewriting(config, examples)
+
+    def convert(some: Sequence[Example]) -> Converted[Example]:
+        if rewriting:
+            return rewriting(some)
+        return as_kind(some, kind, how=config.train.pairs, threshold=config.train.threshold)
+
+    train_items = _render(renderer, examples, kind, convert, dropped, lambda n: progress(n, total))
     eval_items = _render(
-        renderer, held_out, kind, config, dropped, lambda n: progress(len(examples) + n, total)
+        renderer, held_out, kind, convert, dropped, lambda n: progress(len(examples) + n, total)
     )
     if not train_items:
         raise HalignError(
             f"no items to train on: {len(examples)} examples gave none ({_why(renderer, dropped)})"
         )
+    if rewriting:
+        renderer.response_prefix = rewriting.asked
     return Prepared(kind, train_items, eval_items, renderer, dropped)
+
+
+def _rewriting(config: RunConfig, examples: Sequence[Example]) -> Rewriting | None:
+    """What rewrites the data, if the objective is a text method, settled on the training data."""
+    objective = config.rewrites
+    if objective is None or objective.text is None:
+        return None
+    return Rewriting(objective.text, config.objective_settings[objective.name], examples)
 
 
 def split_conversations(
@@ -115,13 +136,13 @@ def _render(
     renderer: Renderer,
     examples: Sequence[Example],
     kind: Kind,
-    config: RunConfig,
+    convert: Callable[[Sequence[Example]], Converted[Example]],
     dropped: dict[str, int],
     progress: Callable[[int], None],
 ) -> list[Item]:
     if not examples:
         return []
-    converted = as_kind(examples, kind, how=config.train.pairs, threshold=config.train.threshold)
+    converted = convert(examples)
     for reason, count in converted.dropped.items():
         dropped[reason] = dropped.get(reason, 0) + count
     items: list[Item] = []
