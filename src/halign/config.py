@@ -225,9 +225,20 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
 
 def _scalar(text: str) -> Any:
     try:
-        return float(text) if "e" in text.lower() else yaml.safe_load(text)  # YAML 1.1 reads 1e-4 as a string
+        return float(text) if "e" in text.lower() else _read_value(text)  # YAML 1.1 reads 1e-4 as a string
     except (ValueError, yaml.YAMLError):
-        return yaml.safe_load(text)
+        return _read_value(text)
+
+
+def _read_value(text: str) -> Any:
+    """A value as YAML reads it; but words keep the spaces at their ends, and a colon among them makes no mapping of them.
+
+    >>> [_read_value(text) for text in ("3", "{a: 1}", "Fine: ", '"A: "', "null")]
+    [3, {'a': 1}, 'Fine: ', 'A: ', None]
+    """
+    found = yaml.safe_load(text)
+    words = isinstance(found, str) and found == text.strip()
+    return text if words or (isinstance(found, dict) and not text.lstrip().startswith("{")) else found
 
 
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")

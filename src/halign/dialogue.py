@@ -126,8 +126,12 @@ def called(message: Message) -> list[str]:
     >>> called(Message("assistant", "", {"tool_calls": [{"type": "function", "function": {"name": "find"}}]}))
     ['find']
     """
-    calls = message.extra.get("tool_calls") or ()
-    return [str(call.get("function", call).get("name", "")) for call in calls]
+    return [tool_name(call) for call in message.extra.get("tool_calls") or ()]
+
+
+def tool_name(value: Mapping[str, Any]) -> str:
+    """The function's name in a call, or in a tool's description."""
+    return str(value.get("function", value).get("name", ""))
 
 
 def _with_object(call: Any) -> Any:

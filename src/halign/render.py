@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from halign.dialogue import RAW, Dialogue, Message, called
+from halign.dialogue import RAW, Dialogue, Message, called, tool_name
 from halign.encoding import Encoder
 from halign.errors import DataError, HalignError
 from halign.examples import Example
@@ -61,6 +61,7 @@ class RenderReport:
         left_out: reason -> items not made.
         errors: the first of those, each naming its conversation.
         control_tokens: examples whose content spells a special token of the tokenizer.
+        tools_unseen: prompts whose tools the template does not write.
     """
 
     items: int = 0
@@ -70,6 +71,7 @@ class RenderReport:
     left_out: Counter[str] = field(default_factory=Counter)
     errors: list[DataError] = field(default_factory=list)
     control_tokens: int = 0
+    tools_unseen: int = 0
 
 
 class Renderer:
@@ -263,6 +265,7 @@ class Renderer:
             return [self._unannounced(messages, tools, r) for r in responses]
         text = self.template.render(messages, tools, generate=True)
         self._check_calls(messages, text)
+        self.report.tools_unseen += bool(tools) and not any(name in text for name in map(tool_name, tools))
         prompt = self.encoder.encode(text)
         made = (prefixed(r, self.response_prefix) for r in responses)
         return [self._joined(prompt, self._following(text, messages, tools, r)) for r in made]
