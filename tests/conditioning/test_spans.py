@@ -71,6 +71,27 @@ def test_trimmed_content_keeps_its_places_and_rewritten_content_is_an_error() ->
         Renderer(qwen).path(Dialogue.of([HI]), thought)
 
 
+@pytest.mark.parametrize("family", ["qwen3", "mistral", "gpt_oss", "llama3"])
+def test_all_of_the_content_is_all_of_the_response(family: str) -> None:
+    """What the template opens the body with is learnt with it, as without ranges."""
+    renderer = Renderer(tokenizer_of(family))
+    bare, whole = (
+        renderer.path(Dialogue.of([HI]), Message("assistant", "Yes.", learn=n)) for n in (None, ((0, 4),))
+    )
+    assert bare is not None
+    assert whole is not None
+    assert (bare.prompt.tolist(), bare.response.tolist()) == (whole.prompt.tolist(), whole.response.tolist())
+    assert whole.loss_mask is None
+
+
+def test_notes_do_not_slow_rendering_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    renderer = Renderer(tokenizer_of("chatml"))
+    for _ in range(10):  # the first renderings are compared with the slow way
+        renderer.prompt(Dialogue.of([HI]))
+    monkeypatch.setattr(renderer.template, "_slow", None)
+    renderer.prompt(Dialogue.of([{**HI, "attributes": {"wit": 1}, "feedback": "So what?", "score": 1.0}]))
+
+
 def test_a_first_turn_that_nothing_precedes_keeps_its_mask_in_step() -> None:
     tok = tokenizer_of("chatml")
     path = Renderer(tok).path(Dialogue.of(""), Message("raw", "one two", learn=((0, 3),)))
