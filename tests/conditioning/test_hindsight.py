@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from tests.conditioning.spans import all_shown, rendered
 from tests.templates import tokenizer
 
+import halign as hl
 from halign.conditioning import hindsight
 from halign.conditioning.contract import Rewriting
 from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.readers import read
 from halign.render import Renderer
+from halign.sampling import TransformersSampler
 
 HI = [{"role": "user", "content": "Hello"}]
 PAIR = {"id": "c", "prompt": HI, "chosen": "Good day.", "rejected": "Go away."}
@@ -88,6 +93,32 @@ def test_conversations_make_a_chain_of_every_turn_with_alternatives() -> None:
     talk = read([{"id": "c", "messages": [*HI, turn, *HI, {"role": "assistant", "content": "Bye."}]}])
     (made,) = hindsight(talk, order="worst_first", good="+", bad="-", separator=" ").examples
     assert (made.dialogue.messages[-1].content, made.turns, made.conversation) == ("-What? +Yes?", (1,), "c")
+
+
+def test_the_words_steer_the_trained_model(policy: Any, tmp_path: Path) -> None:
+    """Asked with the good words alone, it gives the good answer and ends its turn, which it learnt in second place only."""
+    asked = ["Hello", "My order", "The blue one", "A refund", "Thank you", "Delivery"]
+    rows = [
+        {"id": a, "prompt": [{"role": "user", "content": a}], "chosen": "yes yes.", "rejected": "No no."}
+        for a in asked
+    ]
+    options: dict[str, Any] = {
+        "learning_rate": 1e-2,
+        "batch_items": 6,
+        "past_masking": [0, 0.05],
+        "tensorboard": False,
+    }
+    run = hl.train(policy, read(rows), "hindsight", output=tmp_path / "run", epochs=40, quiet=True, **options)
+    prompt = Dialogue.of([{"role": "user", "content": "My parcel"}])
+    answers = [(prompt, "yes yes."), (prompt, "No no.")]
+    helpful, unhelpful = (
+        hl.logps(run.policy, answers),
+        hl.logps(run.policy, answers, prefix="An unhelpful answer:\n"),
+    )
+    assert helpful[0] > unhelpful[0] + 1
+    assert unhelpful[1] > helpful[1] + 1
+    (reply,) = TransformersSampler(run.policy).sample([prompt], temperature=0, max_new_tokens=20)[0]
+    assert (reply.text, reply.finished) == ("yes yes.", True)
 
 
 def test_what_it_asks_for_and_what_it_cannot_do() -> None:

@@ -32,7 +32,8 @@ def hindsight(
     .. math:: -\sum_{k} \log \pi(y_k \mid x, m_1, y_1, \dots, m_{k-1}, y_{k-1}, m_k)
 
     m_k is the feedback in words. Only the responses are learnt; the end of the turn after the last of them. Two responses
-    stand in either order, drawn per chain; more stand from the worst to the best. Of responses that tie, the first stays. The
+    stand in either order, drawn per chain; more stand from the worst to the best, so that the best is never learnt without the
+    others before it, as it will be asked for: pairs steer better (docs/log.md). Of responses that tie, the first stays. The
     random masking of past tokens that belongs to the method is a setting of the run, ``past_masking=[0,0.05]``; it is off
     unless asked for.
 
