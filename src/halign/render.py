@@ -32,7 +32,8 @@ from halign.errors import DataError, HalignError
 from halign.examples import Example
 from halign.items import Ids, Item, Kind, Path
 from halign.parts import Part, parts, texts
-from halign.spans import Segment, joined, prefixed, segments
+from halign.plain_text import PlainText
+from halign.spans import Segment, joined, prefixed, segments, with_a_prompt
 from halign.template import (
     DEFAULT_GUARDRAIL_TEMPLATE,
     SENTINEL,
@@ -117,6 +118,7 @@ class Renderer:
         self.template_args = dict(template_args or {})
         self.report = RenderReport()
         self.encoder = Encoder(tokenizer)
+        self.plain = PlainText(tokenizer, self.encoder)
         self.guardrails = Guardrails(guardrail_template)
         self.template = ChatTemplate(tokenizer, self.template_args, fold=system_role == "user")
         self._responses = Memo[str, Ids](self._cut_response, 100_000)
@@ -134,7 +136,7 @@ class Renderer:
             DataError: if even its last exchange does not fit.
         """
         if dialogue.is_raw:
-            return self._raw_prompt(dialogue)
+            return self.plain.prompt(dialogue, self.response_prefix)
         for cut in self._cuts(dialogue):
             ids = self._announcing(cut.messages, dialogue.tools, role)
             if self._fits(len(ids), 1, cut.last):
@@ -233,7 +235,7 @@ class Renderer:
     def _paths(self, dialogue: Dialogue, responses: Sequence[Message]) -> list[Path]:
         """One path per response, all with the same prompt; empty if the longest does not fit."""
         if dialogue.is_raw and (dialogue.messages or responses[0].role == RAW):
-            return self._raw_paths(dialogue, responses)
+            return self._plain_paths(dialogue, responses)
         for cut in self._cuts(dialogue):
             paths = self._meet(cut.messages, dialogue.tools, responses)
             if all(self._fits(len(p.prompt), len(p.response), cut.last) for p in paths):
@@ -302,7 +304,7 @@ class Renderer:
         header, rest, _ = self._around(messages, tools, response)
         self._check_calls((*messages, response), header + rest)
         path = self._joined(self.encoder.encode(header), self._segments(rest, messages, tools, response))
-        return _with_a_prompt(path)
+        return with_a_prompt(path)
 
     def _check_calls(self, messages: Sequence[Message], text: str) -> None:
         """Templates that do not know tool calls leave them out, and an empty answer would be learnt.
@@ -339,52 +341,9 @@ class Renderer:
         after = next((i for i, t in enumerate(reversed(ids.tolist())) if t in self.stop_ids), 0)
         return ids[: len(ids) - after]
 
-    # -- raw text
-
-    def _raw_prompt(self, dialogue: Dialogue) -> Ids:
-        """Text and response prefix, as they stand in a path."""
-        text = self._raw_text(dialogue)
-        return (
-            np.concatenate([text, self.encoder.encode_continuation(self.response_prefix)])
-            if self.response_prefix
-            else text
-        )
-
-    def _raw_text(self, dialogue: Dialogue) -> Ids:
-        """Text as the tokenizer takes it, with the BOS it adds and without the EOS that some add."""
-        text = "".join(m.content for m in dialogue.messages)
-        ids = np.asarray(self.tokenizer(text)["input_ids"], dtype=np.int32)
-        return ids[:-1] if len(ids) and ids[-1] == self.tokenizer.eos_token_id else ids
-
-    def _raw_paths(self, dialogue: Dialogue, responses: Sequence[Message]) -> list[Path]:
-        prompt = self._raw_text(dialogue)
-        paths = [_with_a_prompt(self._raw_path(prompt, r, bool(dialogue.messages))) for r in responses]
+    def _plain_paths(self, dialogue: Dialogue, responses: Sequence[Message]) -> list[Path]:
+        paths = [self.plain.path(dialogue, r, self.response_prefix) for r in responses]
         return paths if all(self._fits(len(p.prompt), len(p.response), True) for p in paths) else []
-
-    def _raw_path(self, prompt: Ids, response: Message, continues: bool) -> Path:
-        """Plain text after plain text, ended by EOS; the prefix goes before what answers a prompt."""
-        if continues:
-            response = prefixed(response, self.response_prefix)
-        text = response.content
-        spans = ((0, len(text)),) if response.learn is None else response.learn
-        pieces = segments(text, slice(0, len(text)), text, spans)
-        path = joined(
-            prompt,
-            pieces,
-            encode := self.encoder.encode_continuation,
-            encode if continues or len(pieces) > 1 else self.encoder.encode,
-        )
-        return self._ended(path, learnt=bool(spans) and spans[-1][1] == len(text))
-
-    def _ended(self, path: Path, learnt: bool) -> Path:
-        """The path with EOS at its end."""
-        eos = self.tokenizer.eos_token_id
-        if eos is None:
-            return path
-        mask = path.loss_mask
-        if mask is not None or not learnt:
-            mask = np.append(np.ones(len(path.response), dtype=bool) if mask is None else mask, learnt)
-        return Path(path.prompt, np.append(path.response, np.int32(eos)), mask)
 
     # -- length, and what else is counted
 
@@ -422,14 +381,6 @@ class Renderer:
         except TemplateRefused:
             return ""
         return answered.partition(SENTINEL)[0].removeprefix(prompt) if answered.startswith(prompt) else ""
-
-
-def _with_a_prompt(path: Path) -> Path:
-    """A path. With nothing before it, a response's first token cannot be predicted: it becomes the prompt."""
-    if len(path.prompt):
-        return path
-    mask = None if path.loss_mask is None else path.loss_mask[1:]
-    return Path(path.response[:1], path.response[1:], mask)
 
 
 def _do_not_meet(prompt: str, whole: str) -> str:

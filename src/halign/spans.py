@@ -97,3 +97,11 @@ def joined(
     mask = np.concatenate([np.full(len(i), s.learnt) for i, s in kept])
     response = np.concatenate([i for i, _ in kept])
     return Path(given, response, None if mask.all() else mask)
+
+
+def with_a_prompt(path: Path) -> Path:
+    """A path. With nothing before it, a response's first token cannot be predicted: it becomes the prompt."""
+    if len(path.prompt):
+        return path
+    mask = None if path.loss_mask is None else path.loss_mask[1:]
+    return Path(path.response[:1], path.response[1:], mask)
