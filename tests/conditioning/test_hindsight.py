@@ -75,6 +75,8 @@ def test_of_ties_the_first_stays() -> None:
     )
     assert made.examples[0].dialogue.messages[-1].content == "-c +a"
     assert made.dropped == {"responses that tie with another of their chain": 1}
+    tied = hindsight(read([ranking("a", "b", ranks=(1, 1)), ranking("a", "b")]))
+    assert (len(tied.examples), tied.dropped) == (1, {"choices that tie in all replies": 1})
 
 
 def test_the_draw_of_orders_is_even_and_repeats() -> None:

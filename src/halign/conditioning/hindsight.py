@@ -70,6 +70,9 @@ def hindsight(
     made = []
     for e in ranked:
         chain = _levels(e)[::-1]
+        if len(chain) < 2:
+            dropped["choices that tie in all replies"] += 1
+            continue
         dropped["responses that tie with another of their chain"] += len(e.responses) - len(chain)
         marks = [bad, *[better] * (len(chain) - 2), good]
         turn_round = rng.random() < 0.5 if order == "both" else order == "best_first"
