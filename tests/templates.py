@@ -109,6 +109,25 @@ EXTRAS = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant ' }}{{ ns.n + 1 }}{{ '\n' }}{% endif %}"
 )
 
+# Tools in the system message, calls and their results in tags, as Hermes and Qwen 2.5 write them.
+TOOLS = """{%- if tools -%}{{- '<|im_start|>system\\n# Tools\\n' -}}
+{%- for tool in tools -%}{{- tool | tojson + '\\n' -}}{%- endfor -%}{{- '<|im_end|>\\n' -}}{%- endif -%}
+{%- for m in messages -%}
+{%- if m.role == 'tool' -%}
+{{- '<|im_start|>user\\n<tool_response>\\n' + m.content + '\\n</tool_response><|im_end|>\\n' -}}
+{%- elif m.role == 'assistant' and m.tool_calls -%}
+{{- '<|im_start|>assistant\\n' + m.content -}}
+{%- for call in m.tool_calls -%}
+{%- if call.function -%}{%- set call = call.function -%}{%- endif -%}
+{%- if m.content or not loop.first -%}{{- '\\n' -}}{%- endif -%}
+{{- '<tool_call>\\n{"name": "' + call.name + '", "arguments": ' + (call.arguments | tojson) + '}\\n</tool_call>' -}}
+{%- endfor -%}
+{{- '<|im_end|>\\n' -}}
+{%- else -%}{{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' -}}{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
+"""
+
 # name: (template, special tokens, bos, eos)
 FAMILIES = {
     "chatml": (CHATML, ["<|im_start|>", "<|im_end|>"], None, "<|im_end|>"),
@@ -136,6 +155,7 @@ FAMILIES = {
     "bos_chatml": (BOS_CHATML, ["<s>", "<|im_start|>", "<|im_end|>"], "<s>", "<|im_end|>"),
     "two_bos": (TWO_BOS_CHATML, ["<s>", "<|im_start|>", "<|im_end|>"], "<s>", "<|im_end|>"),
     "no_end": (NO_END, ["</s>"], None, "</s>"),
+    "tools": (TOOLS, ["<|im_start|>", "<|im_end|>"], None, "<|im_end|>"),
     "extras": (EXTRAS, ["<|im_start|>", "<|im_end|>"], None, "<|im_end|>"),
 }
 

@@ -46,6 +46,13 @@ from halign.objectives.registry import find, names
         ("dpo+0.5*dpo", {}, "dpo stands there twice"),
         ("dpo+0*sft", {}, "its weight is 0.0; a positive number"),
         ({"dpo": float("inf")}, {}, "its weight is inf"),
+        ("sft", {"past_masking": [0.2, 0.1]}, "past_masking: .*expected .least, most."),
+        ("sft", {"past_masking": [0, 1]}, "past_masking: .*expected .least, most."),
+        ("hindsight", {"orders": "both"}, "did you mean 'order'?"),
+        ("hindsight", {"order": "worst"}, "hindsight.order: .*'both', 'worst_first' or 'best_first'"),
+        ("steerlm", {"ask": {"helpfulness": "much"}}, "steerlm.ask: .*valid number"),
+        ("dpo+0.2*hindsight", {}, "hindsight rewrites the data, so it cannot share a mixture"),
+        ("conditional+sft", {}, "conditional rewrites the data"),
     ],
 )
 def test_mistakes_are_named(objective: Any, settings: dict[str, Any], says: str) -> None:
@@ -73,6 +80,11 @@ def test_mistakes_are_named(objective: Any, settings: dict[str, Any], says: str)
         ("dpo", {"threshold": 0.5}),
         ("kto", {"stop_below": 3.0}),
         ("sft", {"stop_drift": 3.0}),
+        ("dpo", {"past_masking": [0.0, 0.1]}),
+        ("dpo+sft", {"past_masking": [0.0, 0.1]}),
+        ("hindsight", {"roles": ["user"]}),
+        ("hindsight", {"response_prefix": "So: "}),
+        ("conditional", {"threshold": 0.5}),
     ],
 )
 def test_a_setting_that_would_do_nothing_is_an_error(objective: str, settings: dict[str, Any]) -> None:
@@ -83,7 +95,12 @@ def test_a_setting_that_would_do_nothing_is_an_error(objective: str, settings: d
 def test_settings_that_have_an_effect_are_taken() -> None:
     resolve("dpo", {"lora_rank": 4, "lora_alpha": 3, "lora_dropout": 0.1, "lora_targets": ["q_proj"]})
     resolve("dpo", {"divergence": "alpha", "alpha": 0.2})
-    resolve("sft", {"roles": ["user"], "dropout": True})
+    resolve("sft", {"roles": ["user"], "dropout": True, "past_masking": [0, 0.1], "response_prefix": "So: "})
+    assert resolve("sft", {"roles": "user"}).train.roles == ("user",)
+    steered = resolve(
+        "steerlm", parse_overrides(["ask.helpfulness=4", "attributes=[helpfulness, verbosity]"])
+    )
+    assert steered.objective_settings["steerlm"]["ask"] == {"helpfulness": 4.0}
     resolve("dpo+sft", {"roles": ["user"], "reference": "frozen", "stop_below": 1.0})
     resolve("kto", {"balance": True, "threshold": 0.5, "stop_drift": 2.0, "pairs": "all"})
     resolve("dpo", {"optimizer": "muon", "embedding_learning_rate": 1e-3, "adam_beta2": 0.95})

@@ -61,11 +61,17 @@ def pair_rows() -> list[dict[str, Any]]:
 
 def rows_for(name: str) -> list[dict[str, Any]]:
     kind = find(name).kind
+    if find(name).text:  # made of text: rankings with words of feedback
+        rows = ranking_rows()
+        for row in rows:
+            for response in row["responses"]:
+                response["feedback"] = f"That is worth {response['score']:.1f}."
+        return rows
     return ranking_rows() if kind == "lists" else pair_rows() if kind == "pairs" else conversation_rows(4)
 
 
 CASES: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name in names()),
+    *((name, {"accept": ["too_long"]} if name == "hindsight" else {}) for name in names()),
     ("slic", {"regulariser": "kl", "delta": 0.1}),
     ("ipo", {"average": True}),
     ("aot", {"paired": False}),

@@ -6,9 +6,10 @@ Which of these a model honours is measured by ``halign.probe``; nothing here dec
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -120,7 +121,34 @@ def _trie_mask(batch: TreeBatch, reach: Reach, dtype: torch.dtype) -> Tensor:
 
 def _dense_mask(batch: TreeBatch, reach: Reach, additive: bool, dtype: torch.dtype) -> Tensor:
     mask = visible(batch.subtree_end, batch.position_ids, window=reach.window, chunk=reach.chunk)
+    if batch.hidden is not None:
+        mask &= ~batch.hidden[:, None]
     return _additive(mask, dtype) if additive else mask
+
+
+def hide_past(batch: TreeBatch, shares: tuple[float, float], seed: tuple[int, ...]) -> TreeBatch:
+    """The batch with random (query, key) pairs hidden from attention, the same in all heads and layers (arXiv 2302.02676).
+
+    Each row draws the share it hides, uniformly from ``shares``; then each pair is hidden by itself with that probability. Every
+    token goes on seeing the first token of its path, and itself. (The paper's released code keeps only the former; a token that
+    a sliding window keeps from its path's beginning could then see nothing at all.)
+
+    Args:
+        batch: of rows; a flat batch has no mask to hide anything in.
+        shares: the least and the most, in [0, 1).
+        seed: integers that the draw depends on, and nothing else.
+    """
+    assert not batch.segments, "flat rows have no dense mask"
+    rows, width = batch.input_ids.shape
+    device = batch.input_ids.device
+    words = np.random.SeedSequence(seed).generate_state(2)
+    generator = torch.Generator(device).manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
+    least, most = shares
+    share = least + (most - least) * torch.rand(rows, 1, 1, generator=generator, device=device)
+    hidden = torch.rand(rows, width, width, generator=generator, device=device) < share
+    roots = batch.position_ids == 0
+    hidden &= ~roots[:, None, :] & ~torch.eye(width, dtype=torch.bool, device=device)
+    return replace(batch, hidden=hidden, causal=False)
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:

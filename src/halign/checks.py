@@ -192,8 +192,8 @@ def _identity(e: Example) -> bytes:
     d = dialogue_of(e)
     said: list[object] = [
         d.guardrails,
-        [(m.role, m.content) for m in d.messages],
-        [m.content for m in replies_of(e)],
+        [(m.role, *m.words) for m in d.messages],
+        [m.words for m in replies_of(e)],
     ]
     match e:
         case Ranking():

@@ -9,13 +9,13 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from halign.errors import HalignError
 from halign.objectives.registry import Objective, find
@@ -60,6 +60,11 @@ class TrainSettings(BaseModel):
     weight_decay: float = Field(0.0, ge=0, description="decoupled, on matrices")
     adam_beta2: float = Field(0.999, gt=0, lt=1, description="decay of AdamW's second moment")
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null: no clipping")
+    past_masking: tuple[float, float] | None = Field(
+        None,
+        description="in training, hide a share of its past from every token, drawn anew for each row from this range (token "
+        "objectives only)",
+    )
     dropout: bool = Field(False, description="leave the model's dropout on (token objectives only)")
 
     dtype: Literal["fp32", "bf16"] = Field(
@@ -113,8 +118,24 @@ class TrainSettings(BaseModel):
     response_body: bool = Field(
         False, description="for templates whose prompt is no prefix of the whole rendering"
     )
+    response_prefix: str | None = Field(
+        None,
+        description="words that responses are made to begin with; unset: those the model was trained for",
+    )
     template_args: dict[str, Any] = Field(default_factory=dict, description="passed to the chat template")
     accept: tuple[str, ...] = Field((), description="preflight findings to accept, by name")
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _one_role(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("past_masking")
+    @classmethod
+    def _a_range_of_shares(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not 0 <= value[0] <= value[1] < 1:
+            raise ValueError("expected [least, most] with 0 <= least <= most < 1")
+        return value if value and value[1] else None
 
 
 class RunConfig(BaseModel):
@@ -130,6 +151,11 @@ class RunConfig(BaseModel):
     def objectives(self) -> list[tuple[Objective, float]]:
         """The objectives with their weights."""
         return [(find(name), weight) for name, weight in self.objective.items()]
+
+    @property
+    def rewrites(self) -> Objective | None:
+        """The text method that rewrites the data, if the objective is one."""
+        return next((o for o, _ in self.objectives if o.text), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Flat, as YAML reads it back: train settings at the top, each objective's settings under its name."""
@@ -199,9 +225,20 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
 
 def _scalar(text: str) -> Any:
     try:
-        return float(text) if "e" in text.lower() else yaml.safe_load(text)  # YAML 1.1 reads 1e-4 as a string
+        return float(text) if "e" in text.lower() else _read_value(text)  # YAML 1.1 reads 1e-4 as a string
     except (ValueError, yaml.YAMLError):
-        return yaml.safe_load(text)
+        return _read_value(text)
+
+
+def _read_value(text: str) -> Any:
+    """A value as YAML reads it; but words keep the spaces at their ends, and a colon among them makes no mapping of them.
+
+    >>> [_read_value(text) for text in ("3", "{a: 1}", "Fine: ", '"A: "', "null")]
+    [3, {'a': 1}, 'Fine: ', 'A: ', None]
+    """
+    found = yaml.safe_load(text)
+    words = isinstance(found, str) and found == text.strip()
+    return text if words or (isinstance(found, dict) and not text.lstrip().startswith("{")) else found
 
 
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
@@ -268,6 +305,7 @@ def resolve(objective: str | Mapping[str, float], settings: Mapping[str, Any]) -
             "balance sets kto's desirable_weight and undesirable_weight; give either it or them"
         )
     complete = {name: _complete(objectives[name], own[name]) for name in mixture}
+    _reject_mixed_texts(list(objectives.values()))
     _reject_ineffective(train, set(train_given), objectives, complete)
     if train.max_tokens is None:
         train = train.model_copy(update={"max_tokens": 16384 if torch.cuda.is_available() else 2048})
@@ -326,6 +364,16 @@ def _readable(error: ValidationError) -> str:
     return "; ".join(lines)
 
 
+def _reject_mixed_texts(objectives: Sequence[Objective]) -> None:
+    """A text method rewrites the rows, of which another objective would then see nothing."""
+    for objective in objectives:
+        if objective.text and len(objectives) > 1:
+            raise HalignError(
+                f"{objective.name} rewrites the data, so it cannot share a mixture; train with it alone, and with the others "
+                "before or after"
+            )
+
+
 def _reject_ineffective(
     train: TrainSettings,
     given: set[str],
@@ -338,13 +386,16 @@ def _reject_ineffective(
     log_ratios = any(o.needs_reference for o in objectives)
     compared = log_ratios or any(o.compares_distributions(settings[name]) for name, o in mixture.items())
     only_tokens = kinds == {"tokens"}
+    rewritten = any(o.text for o in objectives)
     rules: dict[str, tuple[bool, str]] = {
         "lora_alpha": (train.lora_rank > 0, "it needs lora_rank"),
         "lora_dropout": (train.lora_rank > 0, "it needs lora_rank"),
         "lora_targets": (train.lora_rank > 0, "it needs lora_rank"),
         "embedding_learning_rate": (train.optimizer == "muon", "only optimizer=muon has it"),
         "adam_beta2": (train.optimizer != "sgd", "sgd has no second moment"),
-        "roles": ("tokens" in kinds, "only token objectives (sft) choose roles"),
+        "roles": ("tokens" in kinds and not rewritten, "only token objectives (sft) choose roles"),
+        "response_prefix": (not rewritten, "the method itself says what a response begins with"),
+        "past_masking": (only_tokens, "only token objectives train on one forward pass that may be noisy"),
         "dropout": (only_tokens, "preference objectives compare two forward passes, so dropout stays off"),
         "reference": (compared, "no objective here uses a reference"),
         "pairs": (bool(kinds & {"pairs", "singles"}), "no objective here takes pairs or singles"),

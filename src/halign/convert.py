@@ -223,7 +223,7 @@ def _grouped(examples: Iterable[Example], function: str) -> Iterator[Example | l
         if not isinstance(e, Rating):
             yield _refuse_demonstration(e, function)
             continue
-        turns = tuple((m.role, m.content) for m in e.prompt.messages)
+        turns = tuple((m.role, *m.words) for m in e.prompt.messages)
         groups.setdefault((e.prompt.guardrails, turns), []).append(e)
     yield from groups.values()
 
@@ -311,7 +311,7 @@ def _levels(values: Sequence[float]) -> list[int]:
 def _rated_choice(ratings: list[Rating], dropped: Counter[str]) -> Choice:
     """Ratings of one prompt as one choice: by score if all have one, else by label. Repeats count once."""
     first = ratings[0]
-    distinct = list({r.response.content: r for r in reversed(ratings)}.values())[::-1]
+    distinct = list({r.response.words: r for r in reversed(ratings)}.values())[::-1]
     dropped["replies rated more than once"] += len(ratings) - len(distinct)
     if not dropped["replies rated more than once"]:
         del dropped["replies rated more than once"]
@@ -335,7 +335,7 @@ def _pairs(choice: Choice, how: str, dropped: Counter[str]) -> Iterator[Preferen
             gap = worse.level - better.level
             if gap <= 0 or (how == "adjacent" and gap > 1):
                 continue
-            if better.message.content == worse.message.content:
+            if better.message.words == worse.message.words:
                 dropped["pairs of two replies with the same words"] += 1
                 continue
             yield Preference(

@@ -30,6 +30,7 @@ def logps(
     separate: bool = False,
     max_tokens: int = 4096,
     dtype: str = "fp32",
+    prefix: str | None = None,
 ) -> Tensor:
     """Summed log-probabilities of responses to prompts, end-of-turn token included.
 
@@ -41,6 +42,8 @@ def logps(
         separate: score every path apart (the plain way) instead of in tries.
         max_tokens: distinct tokens in one forward pass.
         dtype: ``fp32``, or ``bf16`` for autocast.
+        prefix: words that the responses are made to begin with, given and not scored; None: those the policy was trained for
+            ("" for most).
 
     Returns:
         float32 [R], nats, in the order given.
@@ -48,7 +51,7 @@ def logps(
     Raises:
         HalignError: if a response does not fit its prompt's template.
     """
-    renderer = make_renderer(policy)
+    renderer = make_renderer(policy, prefix)
     paths = [_path(renderer, prompt, response) for prompt, response in responses]
     scored = path_logps(policy, paths, separate=separate, max_tokens=max_tokens, dtype=dtype)
     return torch.stack([s.sum() for s in scored]) if scored else torch.zeros(0)
@@ -87,13 +90,16 @@ def path_logps(
     return [found[Slot(i, 0)] for i in range(len(items))]
 
 
-def make_renderer(policy: Policy) -> Renderer:
-    """The renderer that goes with a policy: the settings its run recorded, or the defaults."""
-    known = {
-        k: v
-        for k, v in policy.rendering.items()
-        if k in ("guardrail_template", "system_role", "response_body", "template_args")
-    }
+RECORDED = ("guardrail_template", "system_role", "response_body", "template_args", "response_prefix")
+"""Settings of rendering that concern a response whoever asks for it."""
+
+
+def make_renderer(policy: Policy, prefix: str | None = None) -> Renderer:
+    """The renderer that goes with a policy: the settings its run recorded, or the defaults; with a response prefix of one's
+    own, if given."""
+    known = {k: v for k, v in policy.rendering.items() if k in RECORDED}
+    if prefix is not None:
+        known["response_prefix"] = prefix
     return Renderer(policy.tokenizer, stop_ids=policy.stop_ids or None, **known)
 
 

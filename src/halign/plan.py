@@ -273,8 +273,8 @@ class Plan:
             other = pool[
                 at if at < first else at + last - first
             ]  # everything but its own conversation, which is contiguous
-            response = other.paths[int(rng.integers(len(other.paths)))].response
-            drawn[number] = Path(item.paths[0].prompt, response)
+            said = other.paths[int(rng.integers(len(other.paths)))]
+            drawn[number] = Path(item.paths[0].prompt, said.response, said.loss_mask)
         return drawn
 
 

@@ -253,6 +253,9 @@ def _report(renderer: Renderer) -> Iterator[Finding]:
             f"to fit max_length={renderer.max_length}"
         )
         yield Finding("truncated", "info", text)
+    if report.tools_unseen:
+        text = f"{report.tools_unseen} prompts come with tools, of which the chat template writes nothing"
+        yield Finding("tools_unseen", "info", text)
     if report.left_out:
         total = sum(report.left_out.values())
         reasons = ", ".join(f"{n} {reason}" for reason, n in report.left_out.most_common())

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from halign.conditioning.contract import Rewriting
 from halign.config import RunConfig
 from halign.convert import Converted, as_kind
 from halign.errors import HalignError
@@ -43,7 +44,10 @@ def item_kinds(config: RunConfig) -> list[Kind]:
 def make_renderer(policy: Policy, config: RunConfig) -> Renderer:
     """The renderer that a run uses, and that sampling from its model will use again."""
     train = config.train
-    known = {k: v for k, v in policy.rendering.items() if k in ("guardrail_template", "system_role")}
+    kept = ("guardrail_template", "system_role", "response_prefix")
+    known = {k: v for k, v in policy.rendering.items() if k in kept}
+    if train.response_prefix is not None or config.rewrites:
+        known["response_prefix"] = train.response_prefix or ""
     return Renderer(
         policy.tokenizer,
         stop_ids=policy.stop_ids or None,
@@ -73,13 +77,31 @@ def prepare(
     if evaluation is None and config.train.eval_share:
         examples, held_out = split_conversations(examples, config.train.eval_share, config.train.seed)
     total = len(examples) + len(held_out)
-    train_items = _render(renderer, examples, config, dropped, lambda n: progress(n, total))
-    eval_items = _render(renderer, held_out, config, dropped, lambda n: progress(len(examples) + n, total))
+    rewriting = _rewriting(config, examples)
+
+    def convert(some: Sequence[Example], kind: Kind) -> Converted[Example]:
+        return rewriting(some) if rewriting else _converted(some, kind, config)
+
+    def render(some: Sequence[Example], before: int) -> list[Item]:
+        kinds = item_kinds(config)
+        return _render(renderer, some, kinds, convert, dropped, lambda n: progress(before + n, total))
+
+    train_items, eval_items = render(examples, 0), render(held_out, len(examples))
     if not train_items:
         raise HalignError(
             f"no items to train on: {len(examples)} examples gave none ({_why(renderer, dropped)})"
         )
+    if rewriting:
+        renderer.response_prefix = rewriting.asked
     return Prepared(train_items, eval_items, renderer, dropped)
+
+
+def _rewriting(config: RunConfig, examples: Sequence[Example]) -> Rewriting | None:
+    """What rewrites the data, if the objective is a text method, settled on the training data."""
+    objective = config.rewrites
+    if objective is None or objective.text is None:
+        return None
+    return Rewriting(objective.text, config.objective_settings[objective.name], examples)
 
 
 def split_conversations(
@@ -99,17 +121,17 @@ def split_conversations(
 def _render(
     renderer: Renderer,
     examples: Sequence[Example],
-    config: RunConfig,
+    kinds: Sequence[Kind],
+    convert: Callable[[Sequence[Example], Kind], Converted[Example]],
     dropped: dict[str, int],
     progress: Callable[[int], None],
 ) -> list[Item]:
     """Items of every kind that the mixture takes, those of one conversation in the order of its turns."""
     if not examples:
         return []
-    kinds = item_kinds(config)
     made: dict[Kind, list[Item]] = {}
     for number, kind in enumerate(kinds):
-        converted = _converted(examples, kind, config)
+        converted = convert(examples, kind)
         if kind != "tokens" or len(kinds) == 1:  # beside others, "the rest is not imitated" would mislead
             for reason, count in converted.dropped.items():
                 dropped[reason] = dropped.get(reason, 0) + count

@@ -10,6 +10,9 @@ inference:
 The response's characters are what the template adds to the prompt when it renders the answered dialogue.
 Where that is no continuation of the prompt, as with templates that rewrite the last turn, we stop and show
 the difference.
+
+A response prefix ("A good answer:") stands between the two. It is given, never learnt: it belongs to the
+path's prompt, and to the prompt that sampling gives.
 """
 
 from __future__ import annotations
@@ -23,12 +26,14 @@ from typing import Any
 
 import numpy as np
 
-from halign.dialogue import RAW, Dialogue, Message
+from halign.dialogue import RAW, Dialogue, Message, called, tool_name
 from halign.encoding import Encoder
 from halign.errors import DataError, HalignError
 from halign.examples import Example
 from halign.items import Ids, Item, Kind, Path
 from halign.parts import Part, parts, texts
+from halign.plain_text import PlainText
+from halign.spans import Segment, joined, prefixed, segments, with_a_prompt
 from halign.template import (
     DEFAULT_GUARDRAIL_TEMPLATE,
     SENTINEL,
@@ -57,6 +62,7 @@ class RenderReport:
         left_out: reason -> items not made.
         errors: the first of those, each naming its conversation.
         control_tokens: examples whose content spells a special token of the tokenizer.
+        tools_unseen: prompts whose tools the template does not write.
     """
 
     items: int = 0
@@ -66,6 +72,7 @@ class RenderReport:
     left_out: Counter[str] = field(default_factory=Counter)
     errors: list[DataError] = field(default_factory=list)
     control_tokens: int = 0
+    tools_unseen: int = 0
 
 
 class Renderer:
@@ -82,6 +89,8 @@ class Renderer:
         system_role: "user" puts system text into the first user message, for templates without a system role.
         response_body: where the template's generation prompt is no beginning of the answered dialogue, let
             the response's rendered body follow the generation prompt, instead of stopping.
+        response_prefix: words that the assistant's every response is made to begin with, in prompts and in
+            paths alike.
     """
 
     def __init__(
@@ -96,6 +105,7 @@ class Renderer:
         guardrail_template: str = DEFAULT_GUARDRAIL_TEMPLATE,
         system_role: str = "system",
         response_body: bool = False,
+        response_prefix: str = "",
     ) -> None:
         if system_role not in ("system", "user"):
             raise HalignError(f"system_role is 'system' or 'user', not {system_role!r}")
@@ -104,9 +114,11 @@ class Renderer:
         self.stop_ids = frozenset(stop_ids if stop_ids is not None else () if eos is None else (eos,))
         self.roles, self.max_length, self.response_room = tuple(roles), max_length, response_room
         self.system_role, self.response_body = system_role, response_body
+        self.response_prefix = response_prefix
         self.template_args = dict(template_args or {})
         self.report = RenderReport()
         self.encoder = Encoder(tokenizer)
+        self.plain = PlainText(tokenizer, self.encoder)
         self.guardrails = Guardrails(guardrail_template)
         self.template = ChatTemplate(tokenizer, self.template_args, fold=system_role == "user")
         self._responses = Memo[str, Ids](self._cut_response, 100_000)
@@ -114,16 +126,19 @@ class Renderer:
 
     # -- what others call
 
-    def prompt(self, dialogue: Dialogue) -> Ids:
+    def prompt(self, dialogue: Dialogue, role: str = "assistant") -> Ids:
         """The prompt as sampling needs it: generation prompt included, truncated as in training. int32 [p].
+
+        Args:
+            role: whose turn is next; a model that was trained on users' turns (``roles``) is asked for "user".
 
         Raises:
             DataError: if even its last exchange does not fit.
         """
         if dialogue.is_raw:
-            return self._raw_prompt(dialogue)
+            return self.plain.prompt(dialogue, self.response_prefix)
         for cut in self._cuts(dialogue):
-            ids = self.encoder.encode(self.template.render(cut.messages, dialogue.tools, generate=True))
+            ids = self._announcing(cut.messages, dialogue.tools, role)
             if self._fits(len(ids), 1, cut.last):
                 return ids
         raise DataError(f"the prompt's last exchange has {len(ids)} tokens, max_length is {self.max_length}")
@@ -196,6 +211,7 @@ class Renderer:
             "guardrail_template": self.guardrails.template,
             "system_role": self.system_role,
             "response_body": self.response_body,
+            "response_prefix": self.response_prefix,
         }
 
     # -- paths
@@ -219,7 +235,7 @@ class Renderer:
     def _paths(self, dialogue: Dialogue, responses: Sequence[Message]) -> list[Path]:
         """One path per response, all with the same prompt; empty if the longest does not fit."""
         if dialogue.is_raw and (dialogue.messages or responses[0].role == RAW):
-            return self._raw_paths(dialogue, responses)
+            return self._plain_paths(dialogue, responses)
         for cut in self._cuts(dialogue):
             paths = self._meet(cut.messages, dialogue.tools, responses)
             if all(self._fits(len(p.prompt), len(p.response), cut.last) for p in paths):
@@ -229,6 +245,20 @@ class Renderer:
                 return paths
         return []
 
+    def _announcing(self, messages: Sequence[Message], tools: Sequence[Any], role: str) -> Ids:
+        """The prompt of messages that are already cut: generation prompt, response prefix."""
+        if role != "assistant":
+            header = self._around(messages, tools, Message(role, SENTINEL))[0]
+            return self.encoder.encode(header)
+        text = self.template.render(messages, tools, generate=True)
+        self._check_calls(messages, text)
+        ids = self.encoder.encode(text)
+        if not self.response_prefix:
+            return ids
+        stand_in = prefixed(Message("assistant", SENTINEL), self.response_prefix)
+        opening = self._following(text, messages, tools, stand_in)[0].text
+        return np.concatenate([ids, self.encoder.encode_continuation(opening)])
+
     def _meet(
         self, messages: Sequence[Message], tools: Sequence[Any], responses: Sequence[Message]
     ) -> list[Path]:
@@ -236,28 +266,65 @@ class Renderer:
         if not messages or any(r.role != "assistant" for r in responses):
             return [self._unannounced(messages, tools, r) for r in responses]
         text = self.template.render(messages, tools, generate=True)
+        self._check_calls(messages, text)
+        self.report.tools_unseen += bool(tools) and not any(name in text for name in map(tool_name, tools))
         prompt = self.encoder.encode(text)
-        paths = []
-        for response in responses:
-            whole = self.template.render((*messages, response), tools)
-            if whole.startswith(text):
-                rest = whole[len(text) :]
-            elif self.response_body:
-                rest = self._around(messages, tools, response)[1]
-            else:
-                raise HalignError(_do_not_meet(text, whole))
-            paths.append(Path(prompt, self._responses[rest]))
-        return paths
+        made = (prefixed(r, self.response_prefix) for r in responses)
+        return [self._joined(prompt, self._following(text, messages, tools, r)) for r in made]
+
+    def _following(
+        self, text: str, messages: Sequence[Message], tools: Sequence[Any], response: Message
+    ) -> list[Segment]:
+        """What the template adds to a prompt's text for its response."""
+        whole = self.template.render((*messages, response), tools)
+        if whole.startswith(text):
+            rest = whole[len(text) :]
+        elif self.response_body:
+            rest = self._around(messages, tools, response)[1]
+        else:
+            raise HalignError(_do_not_meet(text, whole))
+        self._check_calls((response,), rest)
+        return self._segments(rest, messages, tools, response)
+
+    def _segments(
+        self, rest: str, messages: Sequence[Message], tools: Sequence[Any], response: Message
+    ) -> list[Segment]:
+        """What follows the prompt, cut where the response begins or ceases to be learnt."""
+        if response.learn is None:
+            return [Segment(rest, True)]
+        _, body, tail = self._around(messages, tools, response)
+        place = slice(len(rest) - len(body), len(rest) - len(tail))
+        return segments(rest, place, response.content, response.learn)
+
+    def _joined(self, prompt: Ids, pieces: Sequence[Segment]) -> Path:
+        return joined(prompt, pieces, self.encoder.encode_continuation, self._responses.__getitem__)
 
     def _unannounced(self, messages: Sequence[Message], tools: Sequence[Any], response: Message) -> Path:
         """A turn that no generation prompt announces (a user's, or the first of all): header, then body."""
-        header, rest = self._around(messages, tools, response)
-        return _with_a_prompt(self.encoder.encode(header), self._responses[rest])
+        header, rest, _ = self._around(messages, tools, response)
+        self._check_calls((*messages, response), header + rest)
+        path = self._joined(self.encoder.encode(header), self._segments(rest, messages, tools, response))
+        return with_a_prompt(path)
+
+    def _check_calls(self, messages: Sequence[Message], text: str) -> None:
+        """Templates that do not know tool calls leave them out, and an empty answer would be learnt.
+
+        Raises:
+            TemplateRefused: if a function that is called does not stand in the rendered text.
+        """
+        gone = [name for m in messages if m.extra for name in called(m) if name not in text]
+        if gone:
+            raise TemplateRefused(
+                f"the chat template renders nothing of the call of {gone[0]!r}: it does not know tool_calls. "
+                "Take a template that does, or write the calls into the content"
+            )
 
     def _around(
         self, messages: Sequence[Message], tools: Sequence[Any], response: Message
-    ) -> tuple[str, str]:
-        """(text before a response's body, the body and what follows), by rendering a stand-in for it."""
+    ) -> tuple[str, str, str]:
+        """(text before a response's body, the body and what follows, what follows alone), by rendering a
+        stand-in for the body.
+        """
         stand_in = Message(response.role, SENTINEL, response.extra)
         header, found, tail = self.template.render((*messages, stand_in), tools).partition(SENTINEL)
         whole = self.template.render((*messages, response), tools)
@@ -266,7 +333,7 @@ class Renderer:
                 f"cannot find the body of this {response.role} turn in its rendering; "
                 f"the chat template rewrites it:\n{whole[-400:]!r}"
             )
-        return header, whole[len(header) :]
+        return header, whole[len(header) :], tail
 
     def _cut_response(self, text: str) -> Ids:
         """A response's ids, cut after its last stop token; all if it has none (the preflight speaks)."""
@@ -274,20 +341,8 @@ class Renderer:
         after = next((i for i, t in enumerate(reversed(ids.tolist())) if t in self.stop_ids), 0)
         return ids[: len(ids) - after]
 
-    # -- raw text
-
-    def _raw_prompt(self, dialogue: Dialogue) -> Ids:
-        """Text as the tokenizer takes it, with the BOS it adds and without the EOS that some add."""
-        text = "".join(m.content for m in dialogue.messages)
-        ids = np.asarray(self.tokenizer(text)["input_ids"], dtype=np.int32)
-        return ids[:-1] if len(ids) and ids[-1] == self.tokenizer.eos_token_id else ids
-
-    def _raw_paths(self, dialogue: Dialogue, responses: Sequence[Message]) -> list[Path]:
-        prompt = self._raw_prompt(dialogue)
-        eos = self.tokenizer.eos_token_id
-        end = np.array([] if eos is None else [eos], dtype=np.int32)
-        encode = self.encoder.encode_continuation if dialogue.messages else self.encoder.encode
-        paths = [_with_a_prompt(prompt, np.concatenate([encode(r.content), end])) for r in responses]
+    def _plain_paths(self, dialogue: Dialogue, responses: Sequence[Message]) -> list[Path]:
+        paths = [self.plain.path(dialogue, r, self.response_prefix) for r in responses]
         return paths if all(self._fits(len(p.prompt), len(p.response), True) for p in paths) else []
 
     # -- length, and what else is counted
@@ -326,11 +381,6 @@ class Renderer:
         except TemplateRefused:
             return ""
         return answered.partition(SENTINEL)[0].removeprefix(prompt) if answered.startswith(prompt) else ""
-
-
-def _with_a_prompt(prompt: Ids, response: Ids) -> Path:
-    """A path. With nothing before it, a response's first token cannot be predicted: it becomes the prompt."""
-    return Path(prompt, response) if len(prompt) else Path(response[:1], response[1:])
 
 
 def _do_not_meet(prompt: str, whole: str) -> str:

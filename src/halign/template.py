@@ -69,7 +69,7 @@ class ChatTemplate:
             if (
                 self._compiled is None
                 or tools
-                or not all(type(m.content) is str and not m.extra for m in messages)
+                or not all(type(m.content) is str and (not m.extra or not m.spoken) for m in messages)
             ):
                 return self._slow(messages, tools, generate)
             text = self._fast(messages, generate)
@@ -100,7 +100,7 @@ class ChatTemplate:
 
     def _slow(self, messages: Sequence[Message], tools: Sequence[Any], generate: bool) -> str:
         text = self._tokenizer.apply_chat_template(
-            [m.to_dict() for m in messages],
+            [{"role": m.role, "content": m.content, **m.spoken} for m in messages],
             tools=[dict(t) for t in tools] or None,
             tokenize=False,
             add_generation_prompt=generate,

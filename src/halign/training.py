@@ -25,6 +25,7 @@ from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_s
 
 from halign import measures, optimizers, processor
 from halign.adapters import add_lora, check_adapters, has_adapters
+from halign.attention import hide_past
 from halign.binding import Scored
 from halign.config import RunConfig, resolve
 from halign.errors import HalignError
@@ -212,8 +213,14 @@ class Trainer:
         self.undo.callback(model.train, model.training)
         model.train()
         scheme = capability.scheme
-        if s.dropout:
-            scheme = replace(scheme, kernel="dense")  # trie attention has no dropout on its weights
+        if s.past_masking and not scheme.shares:
+            raise HalignError(
+                "past_masking: this model takes no attention mask, so nothing can be hidden from it"
+            )
+        if s.dropout or s.past_masking:
+            scheme = replace(
+                scheme, kernel="dense"
+            )  # trie attention has no dropout on its weights, nor a mask of pairs
         scorer = Scorer(model, scheme, capability.transform)
         self.separate = s.separate or not scheme.shares
         self.flat = scheme.kernel == "trie" and not self.separate
@@ -311,7 +318,7 @@ class Trainer:
         started = time.perf_counter()
         optimizers.set_learning_rate(self.optimizers, self.rates, self.factor(step.index))
         packs = step.packs[self.rank]
-        batches = [self.batch(self.plan, pack) for pack in packs]
+        batches = [self._noisy(self.batch(self.plan, pack), step, n) for n, pack in enumerate(packs)]
         statistics, only = self._statistics(self.plan, step, batches)
         norms = self.losses.normalisers([self.plan.items[i] for i in step.items])
         sums: measures.Sums = {"tokens": (float(sum(b.distinct_tokens for b in batches)), 0.0)}
@@ -336,13 +343,21 @@ class Trainer:
             self.folder.log(row)
         return row
 
+    def _noisy(self, batch: TreeBatch, step: Step, number: int) -> TreeBatch:
+        """A pack's batch as training sees it: with some of the past hidden, if that was asked for."""
+        shares = self.settings.past_masking
+        if not shares:
+            return batch
+        return hide_past(batch, shares, (self.settings.seed, step.index, self.rank, number))
+
     def _scored(self, plan: Plan, pack: Pack, batch: TreeBatch) -> Scored:
         reference = self.reference.get(id(plan))
+        whole = batch if batch.hidden is None else replace(batch, hidden=None)
         against = None
         if self.losses.compare_distributions and isinstance(reference, LiveReference):
             with self.accelerator.autocast():
-                against = reference.distributions(batch)
-        ref_logps = reference(plan, pack, batch) if reference and self.losses.need_reference else None
+                against = reference.distributions(whole)
+        ref_logps = reference(plan, pack, whole) if reference and self.losses.need_reference else None
         return Scored(plan.items, pack, score(self.scorer, batch, against), ref_logps)
 
     def _statistics(

@@ -110,6 +110,7 @@ class TreeBatch:
         lengths: int64 [R]; response tokens that count.
         distinct_tokens, flat_tokens: trie nodes, and what separate paths would encode.
         segments: (start, length) of each trie where all of them stand end to end in one row (B = 1); else empty.
+        hidden: bool [B, T, T], True where a query (dim 1) is kept from seeing a key (dim 2) of its past; None: nothing is hidden.
     """
 
     input_ids: Tensor
@@ -125,6 +126,7 @@ class TreeBatch:
     distinct_tokens: int
     flat_tokens: int
     segments: tuple[tuple[int, int], ...] = ()
+    hidden: Tensor | None = None
 
     def to(self, device: torch.device | str) -> TreeBatch:
         """The same batch on another device."""

@@ -46,3 +46,38 @@ def test_chat_answers_until_an_empty_line(policy_folder):
         "chat", "--model", policy_folder, "--max-new-tokens", 4, "--guardrail", "Be kind.", input="Hello\n\n"
     )
     assert said.count("bot:") == 1
+
+
+def test_a_prefix_is_the_models_own_unless_another_is_given(policy, tmp_path):
+    from halign.likelihood import make_renderer
+    from halign.models import RENDERING, load
+
+    folder = tmp_path / "policy"
+    policy.save(folder)
+    (folder / RENDERING).write_text(json.dumps({"response_prefix": "A good answer:\n"}))
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(json.dumps({"prompt": [{"role": "user", "content": "Hello"}]}) + "\n")
+
+    def replies(*options):
+        out = tmp_path / "replies.jsonl"
+        base = (
+            "--model",
+            folder,
+            "--prompts",
+            file,
+            "--output",
+            out,
+            "--max-new-tokens",
+            8,
+            "--temperature",
+            0,
+        )
+        run("sample", *base, *options)
+        return json.loads(out.read_text())["responses"][0]["content"]
+
+    assert replies() == replies("--prefix", "A good answer:\n")
+    assert len({replies(), replies("--prefix", ""), replies("--prefix", "No: ")}) == 3
+    assert make_renderer(load(folder)).response_prefix == "A good answer:\n"
+    assert make_renderer(load(folder), "").response_prefix == ""
+    options = ("--max-new-tokens", 4, "--prefix", "Well: ")
+    assert run("chat", "--model", folder, *options, input="Hello\n\n").count("bot:") == 1

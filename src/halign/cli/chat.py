@@ -16,13 +16,17 @@ def chat(
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token, always.", min=0)] = 0.7,
     max_new_tokens: Annotated[int, typer.Option(help="Longest reply, in tokens.", min=1)] = 200,
     seed: Annotated[int, typer.Option(help="For the draws.", min=0)] = 0,
+    prefix: Annotated[
+        str | None,
+        typer.Option(help='Words that replies are made to begin with; "" for none. Default: as trained.'),
+    ] = None,
 ) -> None:
     """Talk to a model. An empty line or Ctrl-D ends it."""
     from halign.dialogue import Dialogue, Message
     from halign.models import load
     from halign.sampling import TransformersSampler
 
-    sampler = TransformersSampler(load(model))
+    sampler = TransformersSampler(load(model), prefix=prefix)
     start = (Message("system", system),) if system else ()
     talk = Dialogue(start, guardrails=tuple(guardrail or ()))
     for turn in range(1000):

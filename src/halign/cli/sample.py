@@ -20,6 +20,10 @@ def sample(
     top_k: Annotated[int, typer.Option(help="Keep this many tokens; 0: all.", min=0)] = 0,
     max_new_tokens: Annotated[int, typer.Option(help="Longest reply, in tokens.", min=1)] = 200,
     seed: Annotated[int, typer.Option(help="For the draws.", min=0)] = 0,
+    prefix: Annotated[
+        str | None,
+        typer.Option(help='Words that replies are made to begin with; "" for none. Default: as trained.'),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda ... Default: cuda where there is one.")
     ] = None,
@@ -35,7 +39,7 @@ def sample(
     policy = load(model, device=device or ("cuda" if torch.cuda.is_available() else None))
     with Progress(transient=True) as bar:
         task = bar.add_task("sampling", total=n * len(asked))
-        rows = TransformersSampler(policy).sample(
+        rows = TransformersSampler(policy, prefix=prefix).sample(
             asked,
             n=n,
             temperature=temperature,

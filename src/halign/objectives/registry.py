@@ -8,8 +8,8 @@ import inspect
 import os
 import sys
 import typing
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -32,6 +32,8 @@ class Objective:
         needs: settings -> fields of the items that the data has to give.
         conditions: setting -> the other settings' values without which it has no effect.
         needs_reference, mismatched, statistics, remembers, monitor: see ``halign.objectives.contract``.
+        text: of a method that is made of text (``halign.conditioning``), what rewrites the data; the settings are its own, and
+            the loss is that of ``sft``.
     """
 
     name: str
@@ -45,10 +47,11 @@ class Objective:
     needs: Callable[[Mapping[str, Any]], tuple[str, ...]]
     conditions: Mapping[str, Mapping[str, Any]]
     monitor: Callable[..., dict[str, Tensor]] | None
+    text: Callable[..., Any] | None = None
 
     def __call__(self, items: Items, **settings: Any) -> Tensor:
         """The unreduced losses."""
-        return self.function(items, **settings)
+        return self.function(items) if self.text else self.function(items, **settings)
 
     def compares_distributions(self, settings: Mapping[str, Any]) -> bool:
         """True if it reads the reference's whole next-token distributions, not only its log-probabilities."""
@@ -57,7 +60,7 @@ class Objective:
     @property
     def documentation(self) -> str:
         """The docstring, without its indentation."""
-        return inspect.getdoc(self.function) or ""
+        return inspect.getdoc(self.text or self.function) or ""
 
     @property
     def summary(self) -> str:
@@ -66,10 +69,10 @@ class Objective:
 
 
 def names() -> list[str]:
-    """The built-in objectives, sorted."""
-    from halign import objectives
+    """The built-in objectives and text methods, sorted."""
+    from halign import conditioning, objectives
 
-    return sorted(objectives.BUILT_IN)
+    return sorted({**objectives.BUILT_IN, **conditioning.BUILT_IN})
 
 
 def find(name: str) -> Objective:
@@ -80,9 +83,9 @@ def find(name: str) -> Objective:
     """
     if ":" in name:
         return _describe(name, outsider(name))
-    from halign import objectives
+    from halign import conditioning, objectives
 
-    function = objectives.BUILT_IN.get(name)
+    function: Callable[..., Any] | None = {**objectives.BUILT_IN, **conditioning.BUILT_IN}.get(name)
     if function is None:
         near = difflib.get_close_matches(name, names(), 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -112,11 +115,14 @@ def outsider(name: str, what: str = "objective") -> Callable[..., Tensor]:
     return typing.cast(Callable[..., Tensor], found)
 
 
-def _describe(name: str, function: Callable[..., Tensor]) -> Objective:
+def _describe(name: str, function: Callable[..., Any]) -> Objective:
+    from halign.examples import Example
+
     hints = typing.get_type_hints(function, include_extras=True)
     parameters = list(inspect.signature(function).parameters.values())
     first = hints.get(parameters[0].name) if parameters else None
-    if first not in KINDS:
+    rewrites = first == Sequence[Example]
+    if first not in KINDS and not rewrites:
         raise HalignError(
             f"objective {name!r}: annotate the first argument with Pairs, Lists, Singles or Tokens"
         )
@@ -126,10 +132,14 @@ def _describe(name: str, function: Callable[..., Tensor]) -> Objective:
                 f"objective {name!r}: settings are keyword-only and have defaults; {p.name!r} is not so"
             )
     settings = {p.name: (hints.get(p.name, type(p.default)), p.default) for p in parameters[1:]}
+    if rewrites:
+        from halign.objectives.sft import sft
+
+        return replace(_describe("sft", sft), name=name, settings=settings, text=function)
     return Objective(
         name=name,
         function=function,
-        kind=KINDS[first],
+        kind=KINDS[typing.cast(type, first)],
         settings=settings,
         needs_reference=not getattr(function, "reference_free", False),
         mismatched=getattr(function, "mismatched", False),

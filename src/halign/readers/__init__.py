@@ -156,7 +156,7 @@ def _no_collection() -> Iterator[None]:
 
 def _words(conversation: str, prompt: Dialogue) -> tuple[object, ...]:
     """What makes a prompt the same as another."""
-    return conversation, prompt.guardrails, tuple((m.role, m.content) for m in prompt.messages)
+    return conversation, prompt.guardrails, tuple((m.role, *m.words) for m in prompt.messages)
 
 
 def _holds_prompts(parse: RowParser, rows: list[tuple[int, Any]]) -> bool:

@@ -23,7 +23,7 @@ def parse(row: fields.Row, conversation: str, extras: Mapping[str, Any]) -> Demo
     if isinstance(value, list) and len(value) > 1:
         said = fields.messages(value, name)
     else:
-        said = (fields.reply(value, name, prompt),)
+        said = (fields.noted(fields.reply(value, name, prompt), row),)
     turns = tuple([len(prompt) + i for i, m in enumerate(said) if len(said) == 1 or m.role == "assistant"])
     if not turns:
         raise DataError("no message comes from the assistant: there is nothing to learn from", field=name)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-from halign.dialogue import RAW, Dialogue, Message
+from halign.dialogue import RAW, Dialogue, Message, Spans
 from halign.errors import DataError
 
 Row = Mapping[str, Any]
@@ -122,10 +123,66 @@ def message(value: Any, field: str, *, role: str | None = None, drop: tuple[str,
     content = _text(value.get("content"), f"{field}.content", said, bool(value.get("tool_calls")))
     if len(value) == 2 and "role" in value:
         return Message(said, content)
-    extra = {
-        k: v for k, v in value.items() if k not in ("role", "content") and k not in drop and v is not None
-    }
-    return Message(said, content, extra)
+    left = ("role", "content", "learn", *drop)
+    extra = {k: v for k, v in value.items() if k not in left and v is not None}
+    if "attributes" in extra or "feedback" in extra:
+        extra |= notes(extra, f"{field}.")
+    if "tool_calls" in extra:
+        tool_calls(extra["tool_calls"], f"{field}.tool_calls")
+    return Message(said, content, extra, spans(value.get("learn"), f"{field}.learn", len(content)))
+
+
+def notes(row: Row, before: str = "") -> dict[str, Any]:
+    """What is noted about a reply, checked: ``attributes`` (name -> number) and ``feedback`` (words); only what there is."""
+    found: dict[str, Any] = {}
+    if (attributes := row.get("attributes")) is not None:
+        if not isinstance(attributes, Mapping):
+            raise DataError(
+                f"expected an object of numbers, found {named(attributes)}", field=f"{before}attributes"
+            )
+        known = {
+            k: v for k, v in attributes.items() if v is not None
+        }  # parquet fills what a row lacks with null
+        for name, value in known.items():
+            number(value, f"{before}attributes.{name}")
+        found["attributes"] = known
+    if (feedback := string(row.get("feedback"), f"{before}feedback")) is not None:
+        if not feedback.strip():
+            raise DataError("this feedback is empty; leave it out", field=f"{before}feedback")
+        found["feedback"] = feedback
+    return found
+
+
+def noted(reply: Message, row: Row) -> Message:
+    """The reply with what the row's own columns note about it; what its object notes goes first."""
+    found = notes(row)
+    return replace(reply, extra={**found, **reply.extra}) if found else reply
+
+
+def spans(value: Any, field: str, length: int) -> Spans | None:
+    """``learn``: ranges [start, end) of characters, in order, within a text of this length."""
+    if value is None:
+        return None
+    pairs: list[Any] = list(value) if isinstance(value, list | tuple) else [None]
+    before = 0
+    for pair in pairs:
+        whole = isinstance(pair, list | tuple) and len(pair) == 2 and all(type(n) is int for n in pair)
+        if not whole or not before <= pair[0] <= pair[1] <= length:
+            raise DataError(
+                f"expected ranges [start, end] of characters, in order, within 0 to {length}", field=field
+            )
+        before = pair[1]
+    return tuple((a, b) for a, b in pairs)
+
+
+def tool_calls(value: Any, field: str) -> None:
+    """Checks calls of tools: ``[{"type": "function", "function": {"name", "arguments"}}]``, or the inner objects alone."""
+    if not isinstance(value, list | tuple):
+        raise DataError(f"expected a list of calls, found {named(value)}", field=field)
+    for i, call in enumerate(value):
+        inner = call.get("function", call) if isinstance(call, Mapping) else None
+        if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str) or not inner["name"]:
+            raise DataError('expected {"function": {"name", "arguments"}}', field=f"{field}[{i}]")
 
 
 def messages(value: Any, field: str, *, drop: tuple[str, ...] = ()) -> tuple[Message, ...]:

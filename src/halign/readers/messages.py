@@ -76,7 +76,7 @@ def _alternatives(raw: Mapping[str, Any], own: Message, turn: int) -> tuple[Alte
             f"the alternatives of one turn mix {' and '.join(sorted(kinds))}; use one of them", field=field
         )
     for i, a in enumerate(found):
-        if a.message.content == own.content:
+        if a.message.words == own.words:
             raise DataError("this alternative is the message's own content", field=f"{field}[{i}].content")
         if a.score is not None and best is not None and a.score > best:
             raise DataError(

@@ -39,8 +39,8 @@ OWN = {
         "violates",
     ),
     "rankings": ("prompt", "responses"),
-    "singles": ("prompt", "completion", "response", "label", "score"),
-    "completions": ("prompt", "completion", "response"),
+    "singles": ("prompt", "completion", "response", "label", "score", "attributes", "feedback"),
+    "completions": ("prompt", "completion", "response", "attributes", "feedback"),
     "text": ("text",),
     "prompts": ("prompt",),
 }

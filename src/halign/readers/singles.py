@@ -21,7 +21,7 @@ def parse(row: fields.Row, conversation: str, extras: Mapping[str, Any]) -> Rati
         raise DataError("both 'completion' and 'response' are given; keep one", field="response")
     return Rating(
         fields.said(prompt, extras),
-        fields.reply(row[name], name, prompt),
+        fields.noted(fields.reply(row[name], name, prompt), row),
         fields.label(fields.required(row, "label"), "label"),
         conversation,
         score=fields.optional_number(row, "score"),

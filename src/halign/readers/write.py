@@ -116,20 +116,25 @@ def _about(dialogue: Dialogue) -> dict[str, Any]:
 
 def _prompt(prompt: Dialogue) -> str | list[dict[str, Any]]:
     """A raw prompt as one string, any other as messages."""
-    if len(prompt) == 1 and prompt.is_raw and not prompt.messages[0].extra:
+    if len(prompt) == 1 and prompt.is_raw and _bare(prompt.messages[0]):
         return prompt.messages[0].content
     return [m.to_dict() for m in prompt.messages]
 
 
 def _reply(message: Message) -> str | list[dict[str, Any]]:
-    if message.role == RAW and not message.extra:
+    if message.role == RAW and _bare(message):
         return message.content
     return [message.to_dict()]
 
 
+def _bare(message: Message) -> bool:
+    """True if role and content say all there is."""
+    return not message.extra and message.learn is None
+
+
 def _demonstration(example: Demonstration) -> dict[str, Any]:
     turns = example.dialogue.messages
-    plain = example.dialogue.is_raw and not any(m.extra for m in turns)
+    plain = example.dialogue.is_raw and all(map(_bare, turns))
     if plain and len(turns) == 1 and example.turns is None:
         return {"text": turns[0].content}
     if plain and len(turns) == 2 and example.turns == (1,):
@@ -154,7 +159,7 @@ def _responses(example: Ranking) -> list[dict[str, Any]]:
 
 def _response(message: Message) -> dict[str, Any]:
     """A reply without its role, which the prompt implies."""
-    return {"content": message.content, **message.extra}
+    return {k: v for k, v in message.to_dict().items() if k != "role"}
 
 
 def _with_alternatives(example: Conversation) -> list[dict[str, Any]]:

@@ -79,14 +79,19 @@ class TransformersSampler:
     Args:
         policy: what ``halign.models.load`` returns.
         renderer: turns dialogues into ids; if not given, the one the policy was trained with.
+        prefix: words that replies are made to begin with (they are no part of what is returned); None: those the policy was
+            trained for, "" for most.
     """
 
-    def __init__(self, policy: Any, *, renderer: Any = None) -> None:
+    def __init__(self, policy: Any, *, renderer: Any = None, prefix: str | None = None) -> None:
         self.policy = policy
+        if renderer is not None and prefix is not None:
+            raise HalignError("give either a renderer or a prefix: the renderer has one of its own")
         if renderer is None:
             from halign.render import Renderer
 
-            renderer = Renderer(policy.tokenizer, **{"stop_ids": policy.stop_ids, **policy.rendering})
+            own = {} if prefix is None else {"response_prefix": prefix}
+            renderer = Renderer(policy.tokenizer, **{"stop_ids": policy.stop_ids, **policy.rendering, **own})
         self.renderer = renderer
 
     def sample(
