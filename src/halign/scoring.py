@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from halign.adapters.virtual import prepend
 from halign.attention import MaskScheme, model_masks
 from halign.casts import SharedCasts
 from halign.head import LogitTransform, head_logps
@@ -37,6 +38,15 @@ def unwrap(model: nn.Module) -> Any:
     """The Hugging Face model inside a peft wrapper (its adapter layers stay in place)."""
     inner: Any = model
     return inner.get_base_model() if hasattr(inner, "get_base_model") else inner
+
+
+def in_use(module: Any) -> Any:
+    """The module that peft lets compute in place of one that is trained in full (``modules_to_save``); others as they are."""
+    copies = getattr(module, "modules_to_save", None)
+    if not isinstance(copies, nn.ModuleDict):
+        return module
+    chosen = [] if module.disable_adapters else [n for n in module.active_adapters if n in copies]
+    return copies[chosen[0]] if chosen else module.original_module
 
 
 def use_attention(inner: Any, name: str) -> None:
@@ -85,12 +95,13 @@ class Scorer(nn.Module):
             return self._scores(batch, self._inputs(batch))
 
     def _scores(self, batch: TreeBatch, inputs: dict[str, Any]) -> Scores:
+        inputs, ahead = prepend(self.model, inputs)
         if self.transform is None:
-            logps = self._whole_logits(batch, inputs)
+            logps = self._whole_logits(batch, inputs, ahead)
         else:
-            hidden = backbone(self.model)(**inputs).last_hidden_state
+            hidden = backbone(self.model)(**inputs).last_hidden_state[:, ahead:]
             hidden = hidden.reshape(-1, hidden.shape[-1])[batch.read_at]
-            head = unwrap(self.model).get_output_embeddings()
+            head = in_use(unwrap(self.model).get_output_embeddings())
             logps = head_logps(head, hidden, batch.target_read, batch.targets, self.transform)
         token_logps = logps[batch.gather]
         sums = token_logps.new_zeros(batch.responses).index_add_(0, batch.owner, token_logps)
@@ -108,8 +119,8 @@ class Scorer(nn.Module):
             inputs["position_ids"] = batch.position_ids
         return inputs
 
-    def _whole_logits(self, batch: TreeBatch, inputs: dict[str, Any]) -> Tensor:
-        logits = unwrap(self.model)(**inputs).logits
+    def _whole_logits(self, batch: TreeBatch, inputs: dict[str, Any], ahead: int) -> Tensor:
+        logits = unwrap(self.model)(**inputs).logits[:, ahead:]
         logits = logits.reshape(-1, logits.shape[-1])[batch.read_at].float()
         logps: Tensor = torch.log_softmax(logits, -1)[batch.target_read, batch.targets]
         return logps

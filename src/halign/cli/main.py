@@ -9,7 +9,7 @@ import sys
 import typer
 
 import halign
-from halign.cli import chat, compare, data, demo, report, run, sample, train
+from halign.cli import chat, compare, data, demo, merge, report, run, sample, train
 from halign.errors import HalignError
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ app.add_typer(data.app, name="data")
 app.command("sample")(sample.sample)
 app.command("chat")(chat.chat)
 app.command("compare")(compare.compare)
+app.command("merge")(merge.merge)
 app.command("run")(run.run)
 app.command("report")(report.report)
 
