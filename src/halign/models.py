@@ -258,6 +258,7 @@ def environment() -> dict[str, str]:
         "transformers",
         "accelerate",
         "peft",
+        "bitsandbytes",
         "tokenizers",
         "datasets",
         "numpy",

@@ -33,7 +33,7 @@ def quantization(bits: str, dtype: torch.dtype) -> Any:
         )
     if find_spec("bitsandbytes") is None:
         raise HalignError(
-            f"quantize={bits} needs bitsandbytes, which is not installed: pip install bitsandbytes"
+            f"quantize={bits} needs bitsandbytes, which is not installed: pip install bitsandbytes (or halign[quantize])"
         )
     from transformers import BitsAndBytesConfig
 
@@ -48,8 +48,15 @@ def quantization(bits: str, dtype: torch.dtype) -> Any:
 
 
 def is_quantized(model: nn.Module) -> bool:
-    """True for a model whose weights are kept in 4 or 8 bits."""
+    """True for a model whose weights are kept in few bits, by bitsandbytes or otherwise."""
     return bool(getattr(unwrap(model), "is_quantized", False))
+
+
+def quantized_to(model: nn.Module) -> str | None:
+    """The ``quantize`` that a model was loaded with; None for plain weights, or those that were quantised elsewhere."""
+    config = getattr(unwrap(model).config, "quantization_config", None)
+    chosen = [bits for bits in BITS if getattr(config, f"load_in_{bits}", False)]
+    return chosen[0] if chosen and is_quantized(model) else None
 
 
 def check_trainable(model: nn.Module) -> None:

@@ -40,7 +40,7 @@ from halign.preflight_model import check_positions, preflight
 from halign.prepare import Prepared, prepare
 from halign.probe import with_adapters
 from halign.progress import Display, step_note
-from halign.quantize import check_trainable
+from halign.quantize import check_trainable, quantized_to
 from halign.reference import CachedReference, LiveReference, Reference, items_fingerprint
 from halign.run_folder import RunFolder, load_state, load_weights
 from halign.scoring import Scorer, Scores
@@ -156,6 +156,7 @@ class Trainer:
         self.losses = Losses(config, self.prepared.train)
         self.record = {
             **record,
+            **({"quantize": bits} if (bits := quantized_to(policy.model)) else {}),
             "model": policy.path,
             "model_fingerprint": fingerprint(policy.model),
             "data_fingerprint": items_fingerprint(self.prepared.train),

@@ -58,6 +58,26 @@ def test_a_run_is_sampled_and_merged(kind: str, policy_folder: Path, tmp_path: P
         assert replies(tmp_path / "merged") == before
 
 
+def test_quantised_training_without_a_gpu_is_one_error(
+    policy_folder: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    options = (
+        "--model",
+        policy_folder,
+        "--data",
+        "none.jsonl",
+        "--output",
+        tmp_path / "run",
+        "--quantize",
+        "4bit",
+    )
+    result = call("train", "dpo", *options, "lora_rank=2")
+    assert isinstance(result.exception, HalignError)
+    assert "quantize=4bit needs a CUDA GPU" in str(result.exception)
+    assert not (tmp_path / "run").exists()
+
+
 def test_help_says_what_each_option_does() -> None:
     command = typer.main.get_command(app).commands["merge"]  # type: ignore[attr-defined]
     assert all(p.help for p in command.params if p.name != "help")

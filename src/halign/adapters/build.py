@@ -30,8 +30,10 @@ def add_adapters(model: nn.Module, settings: TrainSettings) -> nn.Module:
     try:
         wrapped: Any = get_peft_model(model, _CONFIGS[kind](model, settings))
     except (ValueError, TypeError) as error:
-        setting = "lora_targets" if "arget modules" in str(error) else f"adapter={kind}"
-        raise HalignError(f"{setting}: {error}") from error
+        says = str(error).replace("target_modules", "lora_targets")
+        if "lora_targets" not in says and "arget modules" not in says:
+            raise HalignError(f"adapter={kind} does not fit {type(model).__name__}: {says}") from error
+        raise HalignError(f"lora_targets: {says}") from error
     if kind == "prefix":
         _start_as_words(wrapped)
     return wrapped
@@ -166,8 +168,12 @@ def _start_as_words(model: Any) -> None:
     ids = torch.randint(0, inner.config.vocab_size, (1, config.num_virtual_tokens), device=weight.device)
     was_training = inner.training
     inner.eval()
-    cache = inner(input_ids=ids, use_cache=True).past_key_values
+    cache = getattr(inner(input_ids=ids, use_cache=True), "past_key_values", None)
     inner.train(was_training)
+    if cache is None or not hasattr(cache, "layers"):
+        raise HalignError(
+            f"adapter=prefix: {type(inner).__name__} keeps no keys and values to put before a text; adapter=lora"
+        )
     states = [s for layer in cache.layers for s in (layer.keys, layer.values)]  # each [1, heads, tokens, dim]
     words = torch.stack([s[0].transpose(0, 1) for s in states], 1).flatten(1) if _alike(states) else weight
     if words.shape == weight.shape:

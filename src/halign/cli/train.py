@@ -141,7 +141,6 @@ def train(
             **({"eval_data": eval_data} if eval_data else {}),
             **({"guardrails": guardrails} if guardrails else {}),
             **({"weights": weights} if weights != "fp32" else {}),
-            **({"quantize": quantize} if quantize else {}),
             **({"skip_bad": True} if skip_bad else {}),
         },
         **merged,
