@@ -204,3 +204,18 @@ def test_adapters_of_another_rank_are_not_taken_for_what_was_asked(tokenizer: An
     dora = adapted(tokenizer, adapter="dora")
     with pytest.raises(HalignError, match=r"adapters of kind dora.*say adapter=dora"):
         check_adapters(dora.model, TrainSettings(lora_rank=3))
+
+
+@pytest.mark.parametrize("names", [["embed_tokens"], ["lm_head"]])
+def test_the_same_settings_go_on_with_what_they_made(
+    names: list[str], tokenizer: Any, tmp_path: Path
+) -> None:
+    """Also where one tied matrix is trained under either of its names."""
+    start = tmp_path / "start"
+    Policy(make_llama(tokenizer, tie_word_embeddings=True), tokenizer).save(start)
+    settings = SETTINGS | {"lora_rank": 2, "modules_to_save": names, "quiet": True, "learning_rate": 0.05}
+    first = train(load(start), read(conversation_rows(2)), "dpo", output=tmp_path / "1", **settings)
+    second = train(load(first.path), read(conversation_rows(2)), "dpo", output=tmp_path / "2", **settings)
+    assert second.metrics[0]["chosen_logratio"] == pytest.approx(0, abs=1e-4)
+    assert torch.allclose(hl.logps(load(second.path), TALK), hl.logps(second.policy, TALK), atol=1e-5)
+    assert not torch.allclose(hl.logps(load(first.path), TALK), hl.logps(second.policy, TALK), atol=0.01)

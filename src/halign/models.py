@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -108,7 +109,9 @@ def load(
     if quantize is not None:
         more = {
             "quantization_config": quantization(quantize, DTYPES[dtype]),
-            "device_map": {"": device or "cuda"},
+            "device_map": {
+                "": device or f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+            },  # where this process trains
         }
     path = Path(source)
     if any((path / "model" / name).exists() for name in ("config.json", "adapter_config.json")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ def add_adapters(model: nn.Module, settings: TrainSettings) -> nn.Module:
     if kind is None:
         raise ValueError("the settings ask for no adapters")
     for name in settings.modules_to_save or ():
-        if not any(path == name or path.endswith(f".{name}") for path, _ in model.named_modules()):
+        if not _named(name, [path for path, _ in model.named_modules()]):
             raise HalignError(f"modules_to_save: the model has no module {name!r}; it has {_ends(model)}")
     try:
         wrapped: Any = get_peft_model(model, _CONFIGS[kind](model, settings))
@@ -64,24 +64,25 @@ def check_adapters(model: Any, settings: TrainSettings) -> None:
     """
     there, kind = model.active_peft_config, kind_of(model)
     size = getattr(there, "num_virtual_tokens", None) or getattr(there, "init_r", getattr(there, "r", None))
-    unit = "virtual tokens" if kind in VIRTUAL else "rank"
-    have = {
-        "adapter": kind,
-        "lora_rank": size,
-        "virtual_tokens": size,
-        "modules_to_save": tuple(sorted(there.modules_to_save or ()))
-        if hasattr(there, "modules_to_save")
-        else None,
-        "adalora_target_rank": None,  # ranks have been allocated already
+    in_full = [path for path, module in model.named_modules() if hasattr(module, "original_module")]
+    fits = {
+        "adapter": settings.adapter == kind,
+        "lora_rank": settings.lora_rank == size,
+        "virtual_tokens": settings.virtual_tokens == size,
+        "modules_to_save": all(_named(name, in_full) for name in settings.modules_to_save or ()),
+        "adalora_target_rank": False,  # ranks have been moved already
     }
-    for name, value in have.items():
+    for name, fine in fits.items():
         asked = getattr(settings, name)
-        asked = tuple(sorted(asked)) if isinstance(asked, tuple) else asked
-        if asked and asked != value:
-            described = f"adapters of rank {size}" if unit == "rank" else f"{size} virtual tokens"
+        if asked and not fine:
+            have, merge = (
+                f"adapters of rank {size}",
+                " (halign merge makes a plain model of them, to start new ones)",
+            )
+            if kind in VIRTUAL:
+                have, merge = f"{size} virtual tokens", ""
             raise HalignError(
-                f"{name}={asked} would have no effect: the model has {described} ({kind}), which go on being trained "
-                "(halign merge makes a plain model of them, to start new ones)"
+                f"{name}={asked} would have no effect: the model has {have} ({kind}), which go on being trained{merge}"
             )
     if kind != settings.adapter_kind:
         raise HalignError(
@@ -182,6 +183,11 @@ def _start_as_words(model: Any) -> None:
 
 def _alike(states: list[Any]) -> bool:
     return bool(states) and all(isinstance(s, torch.Tensor) and s.shape == states[0].shape for s in states)
+
+
+def _named(name: str, paths: Iterable[str]) -> bool:
+    """Does a name mean any of these modules, as peft reads it (the end of a path)?"""
+    return any(path == name or path.endswith(f".{name}") for path in paths)
 
 
 def _ends(model: nn.Module) -> str:
