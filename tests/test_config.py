@@ -85,6 +85,13 @@ def test_mistakes_are_named(objective: Any, settings: dict[str, Any], says: str)
         ("hindsight", {"roles": ["user"]}),
         ("hindsight", {"response_prefix": "So: "}),
         ("conditional", {"threshold": 0.5}),
+        ("dpo", {"modules_to_save": ["lm_head"]}),
+        ("dpo", {"modules_to_save": ["lm_head"], "adapter": "prompt"}),
+        ("dpo", {"lora_rank": 3, "adapter": "prefix"}),
+        ("dpo", {"lora_dropout": 0.1, "adapter": "prompt"}),
+        ("dpo", {"virtual_tokens": 3}),
+        ("dpo", {"virtual_tokens": 3, "adapter": "dora", "lora_rank": 2}),
+        ("dpo", {"adalora_target_rank": 3, "lora_rank": 4}),
     ],
 )
 def test_a_setting_that_would_do_nothing_is_an_error(objective: str, settings: dict[str, Any]) -> None:
@@ -104,10 +111,33 @@ def test_settings_that_have_an_effect_are_taken() -> None:
     resolve("dpo+sft", {"roles": ["user"], "reference": "frozen", "stop_below": 1.0})
     resolve("kto", {"balance": True, "threshold": 0.5, "stop_drift": 2.0, "pairs": "all"})
     resolve("dpo", {"optimizer": "muon", "embedding_learning_rate": 1e-3, "adam_beta2": 0.95})
+    for adapter in ("lora", "rslora", "dora", "adalora"):
+        resolve(
+            "dpo",
+            {"adapter": adapter, "lora_rank": 4, "modules_to_save": ["lm_head"], "reference": "adapter"},
+        )
+    resolve("dpo", {"adapter": "adalora", "lora_rank": 4, "adalora_target_rank": 2})
+    resolve("dpo", {"adapter": "prompt", "virtual_tokens": 4, "gradient_checkpointing": True})
     with pytest.raises(HalignError, match="reference=adapter needs lora_rank"):
         resolve("dpo", {"reference": "adapter"})
     with pytest.raises(HalignError, match="give either it or them"):
         resolve("kto", {"balance": True, "desirable_weight": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"adapter": "lora"}, "adapter=lora needs lora_rank"),
+        ({"adapter": "adalora", "lora_rank": 1}, "adalora_target_rank=1 has to be below lora_rank=1"),
+        ({"adapter": "adalora", "lora_rank": 4, "adalora_target_rank": 4}, "has to be below lora_rank=4"),
+        ({"adapter": "adalora", "lora_rank": 4, "optimizer": "muon"}, "optimizer=muon.*use adamw"),
+        ({"adapter": "prefix", "gradient_checkpointing": True}, "gradient_checkpointing.*use adapter=prompt"),
+        ({"adapter": "ia3"}, "adapter: .*'lora', 'rslora'"),
+    ],
+)
+def test_adapter_settings_that_do_not_go_together(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(HalignError, match=says):
+        resolve("dpo", settings)
 
 
 def test_learning_rates_that_nobody_gave() -> None:
@@ -119,6 +149,7 @@ def test_learning_rates_that_nobody_gave() -> None:
     assert found[("sft", 0)] == 2e-5
     assert found[("dpo", 0)] == found[("dpo+sft", 0)] == 1e-6
     assert all(found[(o, 4)] == pytest.approx(10 * found[(o, 0)]) for o in ("sft", "dpo"))
+    assert resolve("dpo", {"adapter": "prompt"}).train.learning_rate == pytest.approx(1e-3)
     assert resolve("dpo", {"learning_rate": 3e-4}).train.learning_rate == 3e-4
 
 

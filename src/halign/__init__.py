@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from halign import judges
+    from halign.adapters.merging import merge
     from halign.errors import DataError, HalignError
     from halign.evaluate import compare
     from halign.likelihood import logps
@@ -31,6 +32,7 @@ _HOME = {
     "compare": "halign.evaluate",
     "load": "halign.models",
     "logps": "halign.likelihood",
+    "merge": "halign.adapters.merging",
     "read": "halign.readers",
     "report": "halign.reporting",
     "train": "halign.training",
@@ -45,6 +47,7 @@ __all__ = [
     "judges",
     "load",
     "logps",
+    "merge",
     "read",
     "report",
     "train",

@@ -20,6 +20,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from halign.errors import HalignError
 from halign.objectives.registry import Objective, find
 
+LOW_RANK = ("lora", "rslora", "dora", "adalora")
+"""Adapters that add a matrix of low rank to the weights."""
+VIRTUAL = ("prompt", "prefix")
+"""Adapters that put virtual tokens before every path."""
+
 
 class TrainSettings(BaseModel):
     """Everything about a training run but the model, the data, the objective and the output folder."""
@@ -29,7 +34,8 @@ class TrainSettings(BaseModel):
     learning_rate: float | None = Field(
         None,
         gt=0,
-        description="peak learning rate; unset: 2e-5 for sft, 1e-6 for preferences, ten times that with LoRA",
+        description="peak learning rate; unset: 2e-5 for sft, 1e-6 for preferences; ten times that with "
+        "adapters of low rank, a thousand times with virtual tokens",
     )
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay after the warm-up")
     warmup: float = Field(
@@ -76,17 +82,31 @@ class TrainSettings(BaseModel):
     )
     separate: bool = Field(False, description="encode every path apart: the plain way, for comparison")
 
-    lora_rank: int = Field(0, ge=0, description="rank of LoRA adapters; 0 trains all weights")
+    adapter: Literal["lora", "rslora", "dora", "adalora", "prompt", "prefix"] | None = Field(
+        None,
+        description="what is trained instead of all weights: changes of low rank (lora, rslora, dora, adalora), or virtual "
+        "tokens before every text (prompt: embeddings, prefix: keys and values); unset: lora if lora_rank is given",
+    )
+    lora_rank: int = Field(0, ge=0, description="rank of the adapters; 0 without adapter= trains all weights")
     lora_alpha: float | None = Field(None, gt=0, description="LoRA scale; unset: twice the rank")
     lora_dropout: float | None = Field(None, ge=0, lt=1, description="dropout on the adapters' input")
     lora_targets: tuple[str, ...] | None = Field(
         None, description="modules with adapters; unset: every linear layer"
     )
+    modules_to_save: tuple[str, ...] | None = Field(
+        None, description="modules trained in full beside the adapters, e.g. [embed_tokens, lm_head]"
+    )
+    virtual_tokens: int | None = Field(
+        None, gt=0, description="number of virtual tokens (prompt, prefix); unset: 20"
+    )
+    adalora_target_rank: int | None = Field(
+        None, gt=0, description="mean rank a layer is left with by adalora; unset: two thirds of lora_rank"
+    )
 
     reference: Literal["auto", "cached", "frozen", "adapter"] = Field(
         "auto",
-        description="where reference log-probabilities come from: computed once and cached, a frozen copy, or the "
-        "adapters switched off; auto: adapter with LoRA, else cached",
+        description="where reference log-probabilities come from: computed once and cached, a frozen copy of what is "
+        "trained, or the adapters switched off; auto: adapter with fresh adapters, else cached",
     )
     roles: tuple[str, ...] = Field(("assistant",), description="whose turns demonstrations teach")
     pairs: Literal["best_rest", "all", "adjacent"] | None = Field(
@@ -124,6 +144,16 @@ class TrainSettings(BaseModel):
     )
     template_args: dict[str, Any] = Field(default_factory=dict, description="passed to the chat template")
     accept: tuple[str, ...] = Field((), description="preflight findings to accept, by name")
+
+    @property
+    def virtual_count(self) -> int:
+        """How many virtual tokens are to be trained; 0 where adapters of another kind are, or none."""
+        return (self.virtual_tokens or 20) if self.adapter in VIRTUAL else 0
+
+    @property
+    def adapter_kind(self) -> str | None:
+        """The kind of adapters to train; None: all weights."""
+        return self.adapter or ("lora" if self.lora_rank else None)
 
     @field_validator("roles", mode="before")
     @classmethod
@@ -311,7 +341,7 @@ def resolve(objective: str | Mapping[str, float], settings: Mapping[str, Any]) -
         train = train.model_copy(update={"max_tokens": 16384 if torch.cuda.is_available() else 2048})
     if train.learning_rate is None:
         rate = 2e-5 if all(o.kind == "tokens" for o in objectives.values()) else 1e-6
-        train = train.model_copy(update={"learning_rate": rate * (10 if train.lora_rank else 1)})
+        train = train.model_copy(update={"learning_rate": rate * _raised_rate(train.adapter_kind)})
     return RunConfig(objective=mixture, objective_settings=complete, train=train)
 
 
@@ -387,10 +417,15 @@ def _reject_ineffective(
     compared = log_ratios or any(o.compares_distributions(settings[name]) for name, o in mixture.items())
     only_tokens = kinds == {"tokens"}
     rewritten = any(o.text for o in objectives)
+    low_rank = train.adapter_kind in LOW_RANK
     rules: dict[str, tuple[bool, str]] = {
-        "lora_alpha": (train.lora_rank > 0, "it needs lora_rank"),
-        "lora_dropout": (train.lora_rank > 0, "it needs lora_rank"),
-        "lora_targets": (train.lora_rank > 0, "it needs lora_rank"),
+        "lora_rank": (low_rank, f"adapter={train.adapter} has no rank; it has virtual_tokens"),
+        "lora_alpha": (low_rank, "it needs lora_rank"),
+        "lora_dropout": (low_rank, "it needs lora_rank"),
+        "lora_targets": (low_rank, "it needs lora_rank"),
+        "modules_to_save": (low_rank, "it needs lora_rank; without adapters every module is trained in full"),
+        "virtual_tokens": (train.adapter in VIRTUAL, "only adapter=prompt and adapter=prefix have them"),
+        "adalora_target_rank": (train.adapter == "adalora", "only adapter=adalora moves ranks"),
         "embedding_learning_rate": (train.optimizer == "muon", "only optimizer=muon has it"),
         "adam_beta2": (train.optimizer != "sgd", "sgd has no second moment"),
         "roles": ("tokens" in kinds and not rewritten, "only token objectives (sft) choose roles"),
@@ -409,7 +444,32 @@ def _reject_ineffective(
         # spelling out a default is no mistake: a recorded config.yaml does
         if name in given and not effective and getattr(train, name) not in (False, None, default):
             raise HalignError(f"{name} would have no effect: {why}")
-    if train.reference == "adapter" and not train.lora_rank:
-        raise HalignError(
-            "reference=adapter needs lora_rank: without adapters there is nothing to switch off"
-        )
+    _check_adapter(train)
+
+
+def _check_adapter(train: TrainSettings) -> None:
+    """Settings of adapters that do not go together."""
+    kind = train.adapter_kind
+    target = train.adalora_target_rank
+    wrong: dict[str, bool] = {
+        "reference=adapter needs lora_rank or adapter: without adapters there is nothing to switch off": (
+            train.reference == "adapter" and kind is None
+        ),
+        f"adapter={kind} needs lora_rank": kind in LOW_RANK and not train.lora_rank,
+        f"adapter=adalora takes ranks away: adalora_target_rank={target or 1} has to be below lora_rank={train.lora_rank}": (
+            kind == "adalora" and train.lora_rank <= (target or 1)
+        ),
+        "adapter=adalora does not go with optimizer=muon, which takes its singular values for a matrix; use adamw": (
+            kind == "adalora" and train.optimizer == "muon"
+        ),
+        "adapter=prefix does not go with gradient_checkpointing: a model that recomputes its layers drops keys and values "
+        "from before; use adapter=prompt": kind == "prefix" and train.gradient_checkpointing,
+    }
+    for says, so in wrong.items():
+        if so:
+            raise HalignError(says)
+
+
+def _raised_rate(kind: str | None) -> float:
+    """How much faster than all weights adapters are trained when nobody said how fast."""
+    return 1.0 if kind is None else 1000.0 if kind in VIRTUAL else 10.0

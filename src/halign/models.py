@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -13,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import nn
 
 from halign import processor
 from halign.errors import HalignError
 from halign.probe import Capability, probe
 from halign.products import checkpoint_contexts
+from halign.quantize import quantization
 from halign.scoring import unwrap
 
 log = logging.getLogger(__name__)
@@ -80,6 +83,7 @@ def load(
     *,
     dtype: str = "fp32",
     device: str | torch.device | None = None,
+    quantize: str | None = None,
     trust_remote_code: bool = False,
 ) -> Policy:
     """Load a policy from a local folder or the Hugging Face hub; an adapter folder brings its base along.
@@ -89,44 +93,79 @@ def load(
         dtype: precision of the weights, ``fp32`` (right for training; ``train(dtype="bf16")`` computes in bf16 on top of
             it) or ``bf16`` (half the memory, for scoring, sampling and the frozen base of an adapter).
         device: None leaves it on the CPU; training moves it where accelerate says.
+        quantize: ``4bit`` or ``8bit`` keeps the matrices of the layers so, through bitsandbytes on a CUDA GPU; such a model
+            is there to train adapters on. ``dtype`` is then that of all else.
         trust_remote_code: run Python code that comes with the model. Off unless asked for.
 
     Raises:
-        HalignError: if there is no such model, or its weights are not safetensors.
+        HalignError: if there is no such model, its weights are not safetensors, or this machine cannot quantise.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     processor.prepare()
     if dtype not in DTYPES:
         raise HalignError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+    more: dict[str, Any] = {}
+    if quantize is not None:
+        more = {
+            "quantization_config": quantization(quantize, DTYPES[dtype]),
+            "device_map": {
+                "": device or f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+            },  # where this process trains
+        }
     path = Path(source)
     if any((path / "model" / name).exists() for name in ("config.json", "adapter_config.json")):
         path = path / "model"  # a run folder
     name = str(path) if path.exists() else str(source)
     try:
         if (path / "adapter_config.json").exists():
-            return _load_adapter(path, dtype, device, trust_remote_code)
+            return _load_adapter(path, dtype, device, quantize, trust_remote_code)
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
         model = AutoModelForCausalLM.from_pretrained(
-            name, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=trust_remote_code
+            name, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=trust_remote_code, **more
         )
     except (OSError, ValueError) as error:
         raise HalignError(f"no model could be loaded from {name!r}: {str(error).splitlines()[0]}") from error
     _fill_pad(tokenizer)
-    if device is not None:
+    if device is not None and quantize is None:
         nn.Module.to(model, device)
     return Policy(model, tokenizer, name, _read_rendering(path))
 
 
-def _load_adapter(path: Path, dtype: str, device: Any, trust_remote_code: bool) -> Policy:
+def _load_adapter(
+    path: Path, dtype: str, device: Any, quantize: str | None, trust_remote_code: bool
+) -> Policy:
     from peft import PeftConfig, PeftModel
 
     config = PeftConfig.from_pretrained(str(path))
+    if not config.base_model_name_or_path:
+        raise HalignError(
+            f"{path}: the adapters do not say what they belong to; write the base model's folder or hub name as "
+            "base_model_name_or_path into adapter_config.json"
+        )
+    trained_on = _trained_on(path)
+    if trained_on and not quantize:
+        log.warning(
+            "%s was trained on a base in %s, and is put on one in %s: its numbers differ a little (quantize=%s)",
+            path, trained_on, dtype, trained_on,
+        )  # fmt: skip
     base = load(
-        config.base_model_name_or_path or "", dtype=dtype, device=device, trust_remote_code=trust_remote_code
+        config.base_model_name_or_path,
+        dtype=dtype,
+        device=device,
+        quantize=quantize,
+        trust_remote_code=trust_remote_code,
     )
-    model = PeftModel.from_pretrained(base.model, str(path), is_trainable=True)
+    model = PeftModel.from_pretrained(base.model, str(path), is_trainable=not config.is_prompt_learning)
+    if config.is_prompt_learning:  # peft loads these to be used only
+        model.prompt_encoder.requires_grad_(True)
     return Policy(model, base.tokenizer, str(path), _read_rendering(path))
+
+
+def _trained_on(path: Path) -> str | None:
+    """How the base was quantised when a run trained adapters on it, as its config.yaml has it."""
+    written = path.parent / "config.yaml"
+    return (yaml.safe_load(written.read_text()) or {}).get("quantize") if written.exists() else None
 
 
 def _read_rendering(path: Path) -> dict[str, Any]:
@@ -222,6 +261,7 @@ def environment() -> dict[str, str]:
         "transformers",
         "accelerate",
         "peft",
+        "bitsandbytes",
         "tokenizers",
         "datasets",
         "numpy",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from halign.adapters.virtual import virtual_tokens
+from halign.config import TrainSettings
 from halign.errors import HalignError
 from halign.plan import Pack
 from halign.preflight import Finding, accepted, check_items, check_overlap, format_findings
+from halign.probe import separate_token_logps
+from halign.quantize import is_quantized
 from halign.run_folder import write_text
 from halign.scoring import Scorer, unwrap
 from halign.trie import tree_batch
@@ -73,10 +76,13 @@ def check_model(trainer: Trainer) -> list[Finding]:
         )
     trainer.scorer.eval()
     once = trainer.scorer(batch).token_logps  # what dropout is asked for must not hide what else differs
-    if not trainer.separate:
+    if virtual_tokens(trainer.policy.model):
+        apart = _plain(trainer, pack)
+        found.append(_compare("virtual_differs", "our passes and peft's", once[: len(apart)], apart, dtype))
+    elif not trainer.separate:
         apart = _separate(trainer, pack)
         found.append(_compare("trie_differs", "shared and separate passes", once[: len(apart)], apart, dtype))
-    if trainer.reference:
+    if trainer.reference and not trainer.starts_elsewhere:
         reference = trainer.reference[id(trainer.plan)](trainer.plan, pack, batch)
         found.append(_compare("not_reference", "policy and reference before step 1", once, reference, dtype))
     trainer.scorer.train()
@@ -84,12 +90,13 @@ def check_model(trainer: Trainer) -> list[Finding]:
 
 
 def precision(trainer: Trainer) -> str:
-    """The coarser of what the run computes in and what the weights are kept in."""
+    """The coarser of what the run computes in and what the weights are kept in; products with quantised weights round as bf16
+    does."""
     coarse = any(p.dtype in (torch.bfloat16, torch.float16) for p in trainer.scorer.parameters())
-    return "bf16" if coarse else trainer.settings.dtype
+    return "bf16" if coarse or is_quantized(trainer.policy.model) else trainer.settings.dtype
 
 
-def check_positions(prepared: Prepared, model: torch.nn.Module, accept: Collection[str]) -> None:
+def check_positions(prepared: Prepared, model: torch.nn.Module, settings: TrainSettings) -> None:
     """Before anything goes through the model: does it have a position for every token?
 
     Raises:
@@ -97,10 +104,12 @@ def check_positions(prepared: Prepared, model: torch.nn.Module, accept: Collecti
     """
     known = getattr(unwrap(model).config, "max_position_embeddings", None)
     longest = max(len(p) for i in (*prepared.train, *prepared.evaluation) for p in i.paths)
-    if isinstance(known, int) and longest > known and "too_long" not in accept:
+    ahead = virtual_tokens(model) or settings.virtual_count
+    if isinstance(known, int) and longest + ahead > known and "too_long" not in settings.accept:
+        behind = f" behind {ahead} virtual ones" if ahead else ""
         raise HalignError(
-            f"preflight: the longest prompt with its response has {longest} tokens, the model was made for {known}; set "
-            f"max_length={known} (to go on all the same: accept=[too_long])"
+            f"preflight: the longest prompt with its response has {longest} tokens{behind}, the model was made for {known}; "
+            f"set max_length={known - ahead} (to go on all the same: accept=[too_long])"
         )
 
 
@@ -119,6 +128,13 @@ def _separate(trainer: Trainer, pack: Pack) -> Tensor:
             batch = tree_batch([[path]], multiple=1).to(trainer.accelerator.device)
             parts.append(scorer(batch).token_logps)
     return torch.cat(parts)
+
+
+def _plain(trainer: Trainer, pack: Pack) -> Tensor:
+    """The same by peft's own forward."""
+    paths = [path for row in trainer.plan.paths(pack) for path in row][:PATHS_COMPARED]
+    with trainer.accelerator.autocast():
+        return torch.cat([separate_token_logps(trainer.policy.model, path) for path in paths])
 
 
 def _compare(name: str, what: str, a: Tensor, b: Tensor, dtype: str) -> Finding:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from halign.adapters.virtual import virtual_tokens
 from halign.attention import SEPARATE, MaskScheme, candidate_schemes
 from halign.head import LogitTransform
 from halign.items import Path
@@ -57,10 +58,18 @@ def probe(model: nn.Module) -> Capability:
     transform = head_transform(inner)
     if transform is None:
         log.warning("%s: the LM head could not be split off; its logits are used whole", type(inner).__name__)
-    scheme, reason, worst = mask_scheme(inner)
-    if not scheme.shares:
-        log.warning("%s: separate paths (%s); same numbers, less speed", type(inner).__name__, reason)
-    return Capability(scheme, transform, reason, worst)
+    scheme, reason, worst = (SEPARATE, "", 0.0) if virtual_tokens(model) else mask_scheme(inner)
+    return with_adapters(Capability(scheme, transform, reason, worst), model)
+
+
+def with_adapters(capability: Capability, model: nn.Module) -> Capability:
+    """What is left of a capability once adapters are on the model: virtual tokens stand before every path, so none are shared."""
+    if count := virtual_tokens(model):
+        capability = replace(capability, scheme=SEPARATE, reason=f"{count} virtual tokens before each")
+    if not capability.scheme.shares:
+        name = type(unwrap(model)).__name__
+        log.warning("%s: separate paths (%s); same numbers, less speed", name, capability.reason)
+    return capability
 
 
 def prefer_known_attention(inner: Any) -> None:
@@ -125,6 +134,8 @@ def _small_copy(inner: Any, aggressive: bool) -> nn.Module:
     """The model's architecture with few layers, a tiny vocabulary and short windows, with weights large enough to show a
     wrong mask."""
     config = copy.deepcopy(inner.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
     types = getattr(config, "layer_types", None)
     layers = getattr(config, "num_hidden_layers", 2)
     keep = min(layers, 2 if not types else max(2, 1 + max(types.index(t) for t in set(types))))
@@ -206,6 +217,7 @@ def separate_token_logps(model: Any, path: Path) -> Tensor:
     device = next(model.parameters()).device
     ids = torch.as_tensor(path.ids, dtype=torch.long, device=device)[None]
     logits = model(input_ids=ids, use_cache=False).logits[0].float()
+    logits = logits[-ids.shape[1] :]  # without those of virtual tokens
     start = len(path.prompt)
     logps: Tensor = torch.log_softmax(logits[start - 1 : -1], -1).gather(1, ids[0, start:, None])[:, 0]
     return logps if path.loss_mask is None else logps[torch.as_tensor(path.loss_mask, device=device)]

@@ -58,7 +58,7 @@ def applies(x: Tensor, weight: Tensor) -> bool:
 
 
 class _Linear(torch.autograd.Function):
-    """A linear layer whose three products go through ``product``."""
+    """A linear layer on a matrix [M, K], whose three products go through ``product``."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -68,11 +68,11 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         x, weight = ctx.saved_tensors
-        grad = grads[0].reshape(-1, grads[0].shape[-1])
+        (grad,) = grads
         need_x, need_weight, need_bias = ctx.needs_input_grad
         return (
-            product(grad, weight.T).view(x.shape) if need_x else None,
-            product(grad.T, x.reshape(-1, x.shape[-1]).T) if need_weight else None,
+            product(grad, weight.T) if need_x else None,
+            product(grad.T, x.T) if need_weight else None,
             grad.sum(0) if need_bias else None,
         )
 
@@ -111,6 +111,7 @@ class FasterLinear(LinearMode):
     def linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Through ``product`` where it applies and autocast is off."""
         if not torch.is_autocast_enabled("cpu") and applies(input, weight):
-            out: Tensor = _Linear.apply(input, weight, bias)
-            return out
+            # as a matrix: of more dimensions oneDNN gives a view, which nobody (AdaLoRA does) may then add to in place
+            out: Tensor = _Linear.apply(input.reshape(-1, input.shape[-1]), weight, bias)
+            return out.view(*input.shape[:-1], len(weight))
         return torch.nn.functional.linear(input, weight, bias)

@@ -1,13 +1,13 @@
 """Reference log-probabilities: the model that training started from, adapters and embeddings included.
 
 Three sources, one answer: computed once before training and kept in a cache (no second model in memory), the same model with
-its adapters switched off, or a frozen copy.
+its adapters switched off, or with a frozen copy of everything that is trained in its place. Adapters switched off are exact when
+they are fresh: what they change in the weights starts at zero, and modules trained in full beside them keep their originals.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -78,20 +78,27 @@ class CachedReference:
         return cls(found)
 
 
-class LiveReference:
-    """Scores each pack with a reference model as training goes: a frozen copy, or the adapters switched off."""
+Switch = Callable[[], contextlib.AbstractContextManager[None]]
 
-    def __init__(self, model: nn.Module, score: Score, without_adapters: bool) -> None:
+
+class LiveReference:
+    """Scores each pack with the model in training, switched back to its start for as long as that takes."""
+
+    def __init__(self, model: nn.Module, score: Score, switched_back: Switch) -> None:
         self.model = model
         self.score = score
-        self.without_adapters = without_adapters
+        self.switched_back = switched_back
+
+    @classmethod
+    def without_adapters(cls, model: nn.Module, score: Score) -> LiveReference:
+        """The model with its adapters off."""
+        return cls(model, score, lambda: _adapters_off(model))
 
     @classmethod
     def frozen(cls, model: nn.Module, score: Score) -> LiveReference:
-        """A copy of the model as it is now, never trained."""
-        frozen = copy.deepcopy(model).eval()
-        frozen.requires_grad_(False)
-        return cls(frozen, score, without_adapters=False)
+        """The model with the trainable parameters as they are now; they are copied, everything else is shared."""
+        kept = [(p, p.detach().clone()) for p in model.parameters() if p.requires_grad]
+        return cls(model, score, lambda: _exchanged(kept))
 
     @torch.no_grad()
     def __call__(self, plan: Plan, pack: Pack, batch: TreeBatch) -> Tensor:
@@ -104,8 +111,15 @@ class LiveReference:
         with self._as_reference():
             return _scorer(self.model).distributions(batch)
 
-    def _as_reference(self) -> contextlib.AbstractContextManager[None]:
-        return _adapters_off(self.model) if self.without_adapters else contextlib.nullcontext()
+    @contextlib.contextmanager
+    def _as_reference(self) -> Iterator[None]:
+        training = self.model.training
+        self.model.eval()  # no dropout on adapters' input
+        try:
+            with self.switched_back():
+                yield
+        finally:
+            self.model.train(training)
 
 
 Reference = CachedReference | LiveReference
@@ -122,6 +136,19 @@ def _scorer(module: nn.Module) -> Scorer:
 def _adapters_off(module: nn.Module) -> Iterator[None]:
     with _scorer(module).model.disable_adapter():  # type: ignore[operator]
         yield
+
+
+@contextlib.contextmanager
+def _exchanged(kept: Sequence[tuple[nn.Parameter, Tensor]]) -> Iterator[None]:
+    """Parameters hold the tensors kept, and afterwards their own again. Neither is copied."""
+    now = [p.data for p, _ in kept]
+    for p, before in kept:
+        p.data = before
+    try:
+        yield
+    finally:
+        for (p, _), own in zip(kept, now, strict=True):
+            p.data = own
 
 
 def _by_slot(pack: Pack, scores: Scores) -> dict[Slot, np.ndarray]:

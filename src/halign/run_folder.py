@@ -167,12 +167,7 @@ def load_state(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def load_weights(model: torch.nn.Module, checkpoint: Path) -> None:
-    """Put a checkpoint's weights back into a live model, bit for bit."""
-    if hasattr(model, "peft_config"):
-        from peft import set_peft_model_state_dict
-
-        set_peft_model_state_dict(model, load_file(checkpoint / "adapter_model.safetensors"))
-        return
+    """Put a checkpoint's weights back into a live model without adapters, bit for bit."""
     dtype = next(model.parameters()).dtype
     saved = type(model).from_pretrained(checkpoint, dtype=dtype)  # type: ignore[attr-defined]
     model.load_state_dict(saved.state_dict())

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from halign.adapters.virtual import prepend
 from halign.attention import MaskScheme, model_masks
 from halign.casts import SharedCasts
 from halign.head import LogitTransform, head_logps
@@ -42,6 +43,15 @@ def unwrap(model: nn.Module) -> Any:
     """The Hugging Face model inside a peft wrapper (its adapter layers stay in place)."""
     inner: Any = model
     return inner.get_base_model() if hasattr(inner, "get_base_model") else inner
+
+
+def in_use(module: Any) -> Any:
+    """The module that peft lets compute in place of one that is trained in full (``modules_to_save``); others as they are."""
+    copies = getattr(module, "modules_to_save", None)
+    if not isinstance(copies, nn.ModuleDict):
+        return module
+    chosen = [] if module.disable_adapters else [n for n in module.active_adapters if n in copies]
+    return copies[chosen[0]] if chosen else module.original_module
 
 
 def use_attention(inner: Any, name: str) -> None:
@@ -113,12 +123,13 @@ class Scorer(nn.Module):
         return SharedCasts() if torch.is_autocast_enabled(batch.input_ids.device.type) else faster_linear()
 
     def _head(self) -> nn.Module:
-        head: nn.Module = unwrap(self.model).get_output_embeddings()
+        head: nn.Module = in_use(unwrap(self.model).get_output_embeddings())
         return head
 
     def _hidden(self, batch: TreeBatch) -> Tensor:
         """Hidden states that the head has to read, [M, d]."""
-        hidden = backbone(self.model)(**self._inputs(batch)).last_hidden_state
+        inputs, ahead = prepend(self.model, self._inputs(batch))
+        hidden = backbone(self.model)(**inputs).last_hidden_state[:, ahead:]
         read: Tensor = hidden.reshape(-1, hidden.shape[-1])[batch.read_at]
         return read
 
@@ -135,7 +146,8 @@ class Scorer(nn.Module):
         return inputs
 
     def _of_whole_logits(self, batch: TreeBatch) -> Scores:
-        logits = unwrap(self.model)(**self._inputs(batch)).logits
+        inputs, ahead = prepend(self.model, self._inputs(batch))
+        logits = unwrap(self.model)(**inputs).logits[:, ahead:]
         logits = logits.reshape(-1, logits.shape[-1])[batch.read_at].float()
         return _scores(batch, torch.log_softmax(logits, -1)[batch.target_read, batch.targets], None)
 

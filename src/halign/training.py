@@ -24,7 +24,10 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_seed
 
 from halign import measures, optimizers, processor
-from halign.adapters import add_lora, check_adapters, has_adapters
+from halign.adapters.adalora import Allocation
+from halign.adapters.build import add_adapters, check_adapters, has_adapters
+from halign.adapters.state import load_trained_tensors, trained_tensors
+from halign.adapters.virtual import virtual_tokens
 from halign.attention import hide_past
 from halign.binding import Scored
 from halign.config import RunConfig, resolve
@@ -37,7 +40,9 @@ from halign.models import Policy, checkpoint_gradients, disable_dropout, fingerp
 from halign.plan import Pack, Plan, Step
 from halign.preflight_model import check_positions, preflight
 from halign.prepare import Prepared, prepare
+from halign.probe import with_adapters
 from halign.progress import Display, step_note
+from halign.quantize import check_trainable, quantized_to
 from halign.reference import CachedReference, LiveReference, Reference, items_fingerprint
 from halign.run_folder import RunFolder, load_state, load_weights
 from halign.scoring import Scorer, Scores
@@ -148,11 +153,12 @@ class Trainer:
             raise HalignError(
                 "eval_every would have no effect: nothing is held out (eval_share, or evaluation data)"
             )
-        check_positions(self.prepared, policy.model, self.settings.accept)
+        check_positions(self.prepared, policy.model, self.settings)
         policy.rendering = self.prepared.renderer.settings
         self.losses = Losses(config, self.prepared.train)
         self.record = {
             **record,
+            **({"quantize": bits} if (bits := quantized_to(policy.model)) else {}),
             "model": policy.path,
             "model_fingerprint": fingerprint(policy.model),
             "data_fingerprint": items_fingerprint(self.prepared.train),
@@ -200,11 +206,14 @@ class Trainer:
     def _set_up_model(self) -> None:
         s, model = self.settings, self.policy.model
         capability = self.policy.capability
-        self.fresh_adapters = bool(s.lora_rank) and not has_adapters(model)
+        self.fresh_adapters = s.adapter_kind is not None and not has_adapters(model)
         if self.fresh_adapters:
-            model = self.policy.model = add_lora(model, s)
-        elif s.lora_rank:
+            model = self.policy.model = add_adapters(model, s)
+            capability = self.policy.capability = with_adapters(capability, model)
+        elif s.adapter_kind:
             check_adapters(model, s)
+        elif not has_adapters(model):
+            check_trainable(model)
         if s.gradient_checkpointing:
             self.undo.callback(checkpoint_gradients(model))
         if not s.dropout:
@@ -267,16 +276,19 @@ class Trainer:
         )
         warmup = round(s.warmup if s.warmup >= 1 else s.warmup * self.plan.steps)
         self.factor = optimizers.schedule(s.schedule, steps=self.plan.steps, warmup=warmup)
+        self.ranks_of_layers = Allocation.of(self.policy.model, self.plan.steps, moving=self.fresh_adapters)
 
     def _set_up_reference(self) -> None:
         """Before a checkpoint is loaded, so that the reference is what training started from, also in a resumed run."""
         self.reference: dict[int, Reference] = {}
+        self.starts_elsewhere = False  # fresh virtual tokens say something already
         if not (self.losses.need_reference or self.losses.compare_distributions):
             return
         plans = [plan for plan in (self.plan, self.eval_plan) if plan]
         source = self.settings.reference
         if source == "auto":
-            # without adapters that were trained before, the model is not the one that training starts from
+            # without adapters that were trained before, the model is not the one that training starts from; without virtual
+            # tokens that are new, it is the one that was given
             source = "frozen" if self.losses.compare_distributions else "cached"
             if self.fresh_adapters:
                 source = "adapter"
@@ -288,10 +300,12 @@ class Trainer:
                 )
             self.reference = {id(plan): self._compute_reference(plan) for plan in plans}
             return
-        if source == "adapter":
-            live = LiveReference(self.scorer, score, without_adapters=True)
-        else:
-            live = LiveReference.frozen(self.scorer, score)
+        live = (
+            LiveReference.without_adapters(self.scorer, score)
+            if source == "adapter"
+            else LiveReference.frozen(self.scorer, score)
+        )
+        self.starts_elsewhere = source == "adapter" and bool(virtual_tokens(self.policy.model))
         self.reference = {id(plan): live for plan in plans}
 
     def _compute_reference(self, plan: Plan) -> CachedReference:
@@ -321,22 +335,30 @@ class Trainer:
         batches = [self._noisy(self.batch(self.plan, pack), step, n) for n, pack in enumerate(packs)]
         statistics, only = self._statistics(self.plan, step, batches)
         norms = self.losses.normalisers([self.plan.items[i] for i in step.items])
+        penalty = self.ranks_of_layers.penalty() if self.ranks_of_layers else None
         sums: measures.Sums = {"tokens": (float(sum(b.distinct_tokens for b in batches)), 0.0)}
         for number, (pack, batch) in enumerate(zip(packs, batches, strict=True)):
             last = number + 1 == len(packs)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.scorer):
                 scored = only or self._scored(self.plan, pack, batch)
                 loss, parts = self.losses.share(scored, statistics, norms)
+                if last and penalty is not None:
+                    loss = loss + penalty / self.ranks
                 # ranks' gradients are averaged, but the normalisers already count every rank's items
                 self.accelerator.backward(loss * self.ranks)
             sums = measures.add(sums, parts)
         if not packs:
-            self._join_with_nothing(step)
+            self._join_with_nothing(step, penalty)
         norm = float(self.accelerator.clip_grad_norm_(self.trainable, self.settings.clip or math.inf))
         row = self._row(step, measures.means(self._reduced(sums)), norm)
+        if penalty is not None:
+            row["orthogonality"] = float(penalty.detach())
         self._stop_unless_finite(step, row)
         for optimizer in self.optimizers:
             optimizer.step()
+        if self.ranks_of_layers:
+            self.ranks_of_layers.step(step.index + 1)
+        for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         row["tokens_per_s"] = row["tokens"] / (time.perf_counter() - started)
         if self.main:
@@ -381,11 +403,12 @@ class Trainer:
         gathered = self._gathered([parts]) if parts else []
         return self.losses.statistics(gathered, training=training), only
 
-    def _join_with_nothing(self, step: Step) -> None:
+    def _join_with_nothing(self, step: Step, penalty: torch.Tensor | None) -> None:
         """A rank without packs still joins the others' reduction of gradients."""
         pack = next(pack for share in step.packs for pack in share)
         scores = score(self.scorer, self.batch(self.plan, pack))
-        self.accelerator.backward(scores.logps.sum() * 0.0)
+        nothing = scores.logps.sum() * 0.0
+        self.accelerator.backward(nothing if penalty is None else nothing + penalty)
 
     def _row(self, step: Step, means: dict[str, float], norm: float) -> Row:
         flat = sum(self.plan.items[i].tokens for i in step.items)
@@ -474,6 +497,10 @@ class Trainer:
         """A checkpoint to resume from, bit for bit."""
         if self.main:
             tensors = optimizers.state_tensors(self.optimizers) | random_state() | self.losses.state_tensors()
+            if has_adapters(self.policy.model):
+                tensors |= trained_tensors(self.policy.model)
+            if self.ranks_of_layers:
+                tensors |= self.ranks_of_layers.state_tensors()
             self.folder.save_checkpoint(self.policy, done, tensors, {}, self.settings.keep_checkpoints)
         self.accelerator.wait_for_everyone()
 
@@ -482,8 +509,13 @@ class Trainer:
         checkpoint = self.folder.latest_checkpoint()
         if checkpoint is None:
             return 0
-        load_weights(self.policy.model, checkpoint)
         tensors, facts = load_state(checkpoint)
+        if has_adapters(self.policy.model):
+            load_trained_tensors(self.policy.model, tensors)
+        else:
+            load_weights(self.policy.model, checkpoint)
+        if self.ranks_of_layers:
+            self.ranks_of_layers.load_state_tensors(tensors)
         set_random_state(tensors)
         self.losses.load_state_tensors(tensors)
         optimizers.load_state_tensors(self.optimizers, tensors)

@@ -9,7 +9,7 @@ import sys
 import typer
 
 import halign
-from halign.cli import chat, compare, data, demo, methods, report, run, sample, train
+from halign.cli import chat, compare, data, demo, merge, methods, report, run, sample, train
 from halign.errors import HalignError
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ app.command("methods")(methods.methods)
 app.command("sample")(sample.sample)
 app.command("chat")(chat.chat)
 app.command("compare")(compare.compare)
+app.command("merge")(merge.merge)
 app.command("run")(run.run)
 app.command("report")(report.report)
 

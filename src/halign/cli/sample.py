@@ -27,6 +27,7 @@ def sample(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda ... Default: cuda where there is one.")
     ] = None,
+    quantize: Annotated[str | None, typer.Option(help="4bit or 8bit (CUDA, bitsandbytes).")] = None,
 ) -> None:
     """Ask a model every prompt of a file and write its replies."""
     import torch
@@ -36,7 +37,7 @@ def sample(
     from halign.sampling import TransformersSampler
 
     asked = read_prompts(prompts)[:limit]
-    policy = load(model, device=device or ("cuda" if torch.cuda.is_available() else None))
+    policy = load(model, device=device or ("cuda" if torch.cuda.is_available() else None), quantize=quantize)
     with Progress(transient=True) as bar:
         task = bar.add_task("sampling", total=n * len(asked))
         rows = TransformersSampler(policy, prefix=prefix).sample(

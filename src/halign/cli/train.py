@@ -14,7 +14,7 @@ from halign.config import TrainSettings, parse_overrides, read_yaml, resolve
 from halign.errors import HalignError
 from halign.objectives.registry import find, names
 
-RECORDED = ("model", "data", "output", "eval_data", "guardrails", "weights", "skip_bad")
+RECORDED = ("model", "data", "output", "eval_data", "guardrails", "weights", "quantize", "skip_bad")
 """Options that a run's config.yaml holds beside its settings."""
 
 
@@ -75,6 +75,10 @@ def train(
     weights: Annotated[
         str | None, typer.Option(help="Precision the weights are loaded in: fp32 (default) or bf16.")
     ] = None,
+    quantize: Annotated[
+        str | None,
+        typer.Option(help="Keep the base in 4bit or 8bit and train adapters on it (CUDA, bitsandbytes)."),
+    ] = None,
     skip_bad: Annotated[bool, typer.Option(help="Leave bad rows out, and count them.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Start anew even if there is a run in the folder.")] = False,
     quiet: Annotated[bool, typer.Option(help="Show errors only.")] = False,
@@ -108,6 +112,7 @@ def train(
     output = output or (Path(named["output"]) if named["output"] else None)
     eval_data, guardrails = eval_data or named["eval_data"], guardrails or named["guardrails"]
     weights, skip_bad = weights or named["weights"] or "fp32", skip_bad or bool(named["skip_bad"])
+    quantize = quantize or named["quantize"]
     missing = [n for n, v in (("--model", model), ("--data", data), ("--output", output)) if v is None]
     if missing or model is None or data is None or output is None:
         raise HalignError(
@@ -118,7 +123,7 @@ def train(
     if RunFolder(output).done and not overwrite:
         typer.echo(f"{output} is finished: nothing to do (--overwrite starts anew)")
         return
-    policy = load(model, dtype=weights, trust_remote_code=trust_remote_code)
+    policy = load(model, dtype=weights, quantize=quantize, trust_remote_code=trust_remote_code)
     examples = read(data, skip_bad=skip_bad, guardrails=guardrails)
     _say_skipped(examples)
     evaluation = read(eval_data, skip_bad=skip_bad, guardrails=guardrails) if eval_data else None

@@ -17,12 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from halign.adapters.virtual import begin_cache, virtual_tokens
 from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.items import Ids
 from halign.sampling.cache import align_right, is_plain, roomy_cache, select_rows
 from halign.sampling.choose import Noise, draw, restrict
 from halign.sampling.protocol import Progress, Sample
+from halign.scoring import unwrap
 
 _SHRINK_BELOW = 0.75  # finished rows are dropped from the cache once fewer than this share still run
 
@@ -149,6 +151,8 @@ def sample_ids(
     )  # longest first: memory runs out early or never
     on_cpu = next(model.parameters()).device.type == "cpu"
     per_batch = max(1, (settings.batch_size or (32 if on_cpu else 256)) // settings.n)
+    if virtual_tokens(model) and not _plain(unwrap(model), roomy_cache(model.config, room=1)):
+        per_batch = 1  # padding between virtual tokens and a prompt would count in a sliding window
     was_training = model.training
     model.eval()
     try:
@@ -163,30 +167,36 @@ def sample_ids(
     return rows
 
 
+def _plain(inner: Any, cache: Any) -> bool:
+    return is_plain(cache) and inner.config._attn_implementation == "sdpa"
+
+
 class _Decoder:
     """Decodes one batch to its end."""
 
     def __init__(
         self, model: Any, prompts: list[Ids], rows: list[Row], stop_ids: Sequence[int], settings: Settings
     ) -> None:
-        self.model, self.rows, self.settings = model, rows, settings
+        # adapters' layers are inside; peft's own forward would hide which arguments the model takes
+        self.model, self.rows, self.settings = unwrap(model), rows, settings
         self.device = next(model.parameters()).device
         self.stop = torch.tensor(sorted(stop_ids), device=self.device)
         self.cache = roomy_cache(model.config, room=min(settings.max_new_tokens, 256))
-        self.plain = is_plain(self.cache) and model.config._attn_implementation == "sdpa"
-        takes = inspect.signature(model.forward).parameters
+        self.ahead = begin_cache(model, self.cache, len(prompts))
+        self.plain = _plain(self.model, self.cache)
+        takes = inspect.signature(self.model.forward).parameters
         self.extra = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
         self.takes_positions = "position_ids" in takes
         self.prompts = prompts
-        self.width = max(len(p) for p in prompts)
-        self.lengths = torch.tensor([len(p) for p in prompts], device=self.device)
+        self.width = self.ahead + max(len(p) for p in prompts)  # of the cache, once the prompts are read
+        self.lengths = torch.tensor([self.ahead + len(p) for p in prompts], device=self.device)
         columns = torch.arange(self.width + settings.max_new_tokens, device=self.device)
         self.mask = (columns >= self.width - self.lengths[:, None]) & (columns < self.width)  # left-padded
 
     def run(self) -> None:
         s = self.settings
         width = self.width
-        logits = self._read_causal() if self.plain and width > 1 else self._read_padded()
+        logits = self._read_causal() if self.plain and width > self.ahead + 1 else self._read_padded()
         if s.n > 1:  # each prompt was read once; now one row per reply
             repeat = torch.arange(len(logits), device=self.device).repeat_interleave(s.n)
             select_rows(self.cache, repeat)
@@ -211,29 +221,32 @@ class _Decoder:
             )
 
     def _padded(self, left: bool) -> Tensor:
-        """The prompts as one tensor int64 [B, width]."""
-        ids = torch.zeros(len(self.prompts), self.width, dtype=torch.long)
+        """The prompts as one tensor int64 [B, longest]."""
+        longest = self.width - self.ahead
+        ids = torch.zeros(len(self.prompts), longest, dtype=torch.long)
         for r, p in enumerate(self.prompts):
-            start = self.width - len(p) if left else 0
+            start = longest - len(p) if left else 0
             ids[r, start : start + len(p)] = torch.from_numpy(np.asarray(p, dtype=np.int64))
         return ids.to(self.device)
 
     def _read_padded(self) -> Tensor:
         """Read the prompts left-padded, under a mask: right for every kind of layer."""
         mask = self.mask[:, : self.width]
-        return self._forward(self._padded(left=True), mask, (mask.long().cumsum(1) - 1).clamp(min=0))
+        positions = (mask.long().cumsum(1) - 1).clamp(min=0)[:, self.ahead :]
+        return self._forward(self._padded(left=True), mask, positions)
 
     def _read_causal(self) -> Tensor:
         """Read the prompts right-padded, which causal attention needs no mask for (three times faster on a
         CPU), then
         move keys and values to the right and read each prompt's last token."""
         ids = self._padded(left=False)
-        kwargs: dict[str, Any] = {"position_ids": torch.arange(self.width - 1, device=self.device)[None]}
+        positions = torch.arange(self.ahead, self.width - 1, device=self.device)[None]
+        kwargs: dict[str, Any] = {"position_ids": positions}
         kwargs = {**(kwargs if self.takes_positions else {}), **self.extra}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.fast_prompts):
             self.model(ids[:, :-1], past_key_values=self.cache, use_cache=True, **kwargs)
         align_right(self.cache, self.lengths - 1, self.model.dtype)
-        last = ids.gather(1, self.lengths[:, None] - 1)
+        last = ids.gather(1, self.lengths[:, None] - self.ahead - 1)
         return self._forward(last, self.mask[:, : self.width], self.lengths[:, None] - 1)
 
     def _choose(self, logits: Tensor, noise: Noise | None) -> Tensor:
