@@ -45,7 +45,7 @@ def test_conversations_have_about_ten_turns_that_share_a_trunk(
 
 def test_too_few_rows_are_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workloads, "_pairs", lambda: iter([{}] * 3))
-    with pytest.raises(SystemExit, match="3 pairs, 4 wanted"):
+    with pytest.raises(SystemExit, match="3 items, 4 wanted"):
         workloads.rows("pairs", 4)
 
 

@@ -102,7 +102,7 @@ def test_a_run_and_the_same_command_again(halign: Halign, tmp_path: Path) -> Non
     ):
         assert (run / name).exists(), name
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert config["dpo"] == {"beta": 0.3, "label_smoothing": 0.0}
+    assert config["dpo"] == {"beta": 0.3, "label_smoothing": 0.0, "divergence": "reverse_kl", "alpha": 0.5}
     assert (config["data"], config["model"]) == (str(halign.data), str(halign.policy))
     before = (run / "metrics.jsonl").read_bytes()
     again = halign.train("dpo", "run", *SMALL, "eval_share=0.25", "beta=0.3")
