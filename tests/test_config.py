@@ -10,7 +10,7 @@ import yaml
 
 from halign.config import TrainSettings, parse_objective, parse_overrides, read_yaml, resolve
 from halign.errors import HalignError
-from halign.objectives.registry import names
+from halign.objectives.registry import find, names
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,10 @@ from halign.objectives.registry import names
         ("ipo", {"beta": float("nan")}, "ipo.beta: .*finite number"),
         ("ipo", {"average": 1}, "ipo.average: .*valid boolean"),
         ("dpo", {"label_smoothing": 0.5}, "dpo.label_smoothing: .*less than 0.5"),
+        ("dpo", {"divergence": "kl"}, "dpo.divergence: .*'reverse_kl', 'forward_kl', 'js' or 'alpha'"),
+        ("dpo", {"divergence": "alpha", "alpha": 1}, "dpo.alpha: .*less than 1"),
+        ("exo", {"label_smoothing": 0}, "exo.label_smoothing: .*greater than 0"),
+        ("discopop", {"temperature": 1.5}, "discopop.temperature: .*less than or equal to 1"),
         ("dpo+ipo", {"beta": 0.2}, "dpo and ipo both have it; write dpo.beta="),
         ("dpo+x*sft", {}, "'x' is no weight"),
         ("dpo+0.5*dpo", {}, "dpo stands there twice"),
@@ -59,6 +63,8 @@ def test_mistakes_are_named(objective: Any, settings: dict[str, Any], says: str)
         ("dpo", {"adam_beta2": 0.9, "optimizer": "sgd"}),
         ("dpo", {"roles": ["user"]}),
         ("dpo", {"dropout": True}),
+        ("dpo", {"alpha": 0.2}),
+        ("dpo", {"alpha": 0.2, "divergence": "js"}),
         ("dpo+sft", {"dropout": True}),
         ("sft", {"reference": "frozen"}),
         ("preferred_ft", {"reference": "cached"}),
@@ -76,6 +82,7 @@ def test_a_setting_that_would_do_nothing_is_an_error(objective: str, settings: d
 
 def test_settings_that_have_an_effect_are_taken() -> None:
     resolve("dpo", {"lora_rank": 4, "lora_alpha": 3, "lora_dropout": 0.1, "lora_targets": ["q_proj"]})
+    resolve("dpo", {"divergence": "alpha", "alpha": 0.2})
     resolve("sft", {"roles": ["user"], "dropout": True})
     resolve("dpo+sft", {"roles": ["user"], "reference": "frozen", "stop_below": 1.0})
     resolve("kto", {"balance": True, "threshold": 0.5, "stop_drift": 2.0, "pairs": "all"})
@@ -104,7 +111,7 @@ def test_mixtures() -> None:
     assert parse_objective({"kto": 1}) == {"kto": 1.0}
     config = resolve("dpo+0.5*ipo", {"dpo": {"beta": 1}, "ipo": {"beta": 0.3}, "average": True})
     assert config.objective_settings == {
-        "dpo": {"beta": 1.0, "label_smoothing": 0.0},
+        "dpo": {"beta": 1.0, "label_smoothing": 0.0, "divergence": "reverse_kl", "alpha": 0.5},
         "ipo": {"beta": 0.3, "average": True},
     }
     assert [(o.name, w) for o, w in config.objectives] == [("dpo", 1.0), ("ipo", 0.5)]
@@ -183,7 +190,7 @@ def test_the_resolved_yaml_reads_back_as_the_same_run(
     objective: str, given: dict[str, Any], tmp_path: Path
 ) -> None:
     """Every default is spelled out there, also those that this objective has no use for."""
-    if objective in ("sft", "preferred_ft"):
+    if not any(find(name).needs_reference for name in parse_objective(objective)):
         given = {k: v for k, v in given.items() if k != "stop_drift"}
     config = resolve(objective, given)
     file = tmp_path / "config.yaml"

@@ -64,7 +64,10 @@ def moved(tokenizer: Any) -> Policy:
     return Policy(make_llama(tokenizer), tokenizer, "memory")
 
 
-@pytest.mark.parametrize("objective", ["sft", "dpo", "ipo", "kto", "kto_pair", "preferred_ft", "dpo+0.3*sft"])
+@pytest.mark.parametrize(
+    "objective",
+    ["sft", "dpo", "ipo", "kto", "kto_pair", "preferred_ft", "dpo+0.3*sft", "aot", "bco", "orpo"],
+)
 def test_one_pack_of_eight_eight_of_one_and_separate_paths_give_one_gradient(
     objective: str, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

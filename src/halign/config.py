@@ -309,6 +309,10 @@ def _complete(objective: Objective, given: Mapping[str, Any]) -> dict[str, Any]:
             raise HalignError(
                 f"{objective.name}.{name}: {why} (got {value!r}, the default is {default!r})"
             ) from None
+    for name, condition in objective.conditions.items():
+        for other, needed in condition.items():
+            if values[name] != objective.settings[name][1] and values[other] != needed:
+                raise HalignError(f"{objective.name}.{name} would have no effect: it needs {other}={needed}")
     return values
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -56,8 +57,18 @@ def _trainer(trl: Any, sums: Sums, reference: Sums, **more: Any) -> Any:
     return SimpleNamespace(**{**common, **more})
 
 
-def dpo_trainer_loss(pairs: Pairs, kind: str, beta: float, label_smoothing: float = 0.0) -> Tensor:
-    """The mean loss of ``DPOTrainer(loss_type=kind)``."""
+def dpo_trainer_loss(
+    pairs: Pairs,
+    kind: str,
+    beta: float,
+    label_smoothing: float = 0.0,
+    *,
+    divergence: str = "reverse_kl",
+    alpha: float = 0.5,
+    temperature: float = 0.05,
+) -> Tensor:
+    """The mean loss of ``DPOTrainer(loss_type=kind)``; ``divergence`` and ``alpha`` are its f_divergence_type and
+    f_alpha_divergence_coef, ``temperature`` its discopop_tau."""
     trl = pytest.importorskip("trl")
     module = pytest.importorskip("trl.trainer.dpo_trainer")
     assert pairs.ref_chosen_logps is not None
@@ -76,7 +87,9 @@ def dpo_trainer_loss(pairs: Pairs, kind: str, beta: float, label_smoothing: floa
         loss_types=[kind],
         loss_weights=[1.0],
         ld_alpha=None,
-        f_divergence_type="reverse_kl",
+        f_divergence_type=divergence,
+        f_alpha_divergence_coef=alpha,
+        args=SimpleNamespace(gradient_checkpointing_kwargs=None, discopop_tau=temperature),
         use_weighting=False,
     )
     inputs = {
@@ -111,6 +124,34 @@ def kto_trainer_loss(singles: Singles, lengths: Tensor, **settings: float) -> Te
         "label": singles.desirable,
     }
     return _called(module.KTOTrainer._compute_loss, module, trainer, policy, inputs)
+
+
+def cpo_trainer_loss(pairs: Pairs, kind: str = "sigmoid", **settings: float) -> Tensor:
+    """The mean loss of the experimental ``CPOTrainer(loss_type=kind)``."""
+    module = pytest.importorskip("trl.experimental.cpo.cpo_trainer")
+    own = {"loss_type": kind, "alpha": 0.0, "label_smoothing": 0.0, **settings}
+    return _of_metrics(module.CPOTrainer, "cpo_loss", pairs, kind == "simpo", own)
+
+
+def orpo_trainer_loss(pairs: Pairs, beta: float) -> Tensor:
+    """The mean loss of the experimental ``ORPOTrainer`` with prompts of no tokens."""
+    module = pytest.importorskip("trl.experimental.orpo.orpo_trainer")
+    return _of_metrics(module.ORPOTrainer, "odds_ratio_loss", pairs, True, {"beta": beta})
+
+
+def _of_metrics(trainer: Any, own_loss: str, pairs: Pairs, average: bool, settings: dict[str, Any]) -> Tensor:
+    """Its ``get_batch_loss_metrics`` with given log-probabilities; the likelihood is the mean over all chosen tokens."""
+    assert pairs.chosen_lengths is not None
+    assert pairs.rejected_lengths is not None
+    chosen, rejected = pairs.chosen_logps, pairs.rejected_logps
+    likelihood = -chosen.sum() / pairs.chosen_lengths.sum()
+    if average:
+        chosen, rejected = chosen / pairs.chosen_lengths, rejected / pairs.rejected_lengths
+    forward = (chosen, rejected, torch.zeros(1), torch.zeros(1), likelihood)
+    stand_in = _trainer(None, None, None, concatenated_forward=lambda *a: forward, **settings)  # type: ignore[arg-type]
+    setattr(stand_in, own_loss, partial(getattr(trainer, own_loss), stand_in))
+    loss: Tensor = trainer.get_batch_loss_metrics(stand_in, None, {})[0]
+    return loss
 
 
 def _called(function: Any, module: Any, trainer: Any, policy: Sums, inputs: Any) -> Tensor:

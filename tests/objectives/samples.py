@@ -128,6 +128,36 @@ def random_singles(count: int, dtype: torch.dtype = torch.float32, seed: int = 0
     )
 
 
+CORNERS = ((1000.0, -1000.0), (-1000.0, 1000.0), (1000.0, 1000.0), (-1000.0, -1000.0), (0.0, 0.0))
+"""Log-ratios (chosen, rejected), nats."""
+
+
+def assert_stable(
+    objective: Callable[..., Tensor],
+    statistics: Callable[[Pairs], dict[str, Tensor]] | None = None,
+    **settings: Any,
+) -> None:
+    """In float32, losses and gradients of a pair objective are finite with log-ratios of +-1000 nats and of nothing, and so is
+    the sum of squares of the gradients, which clipping needs."""
+    ratios = torch.tensor(CORNERS)
+    ref = torch.full((len(CORNERS),), -1010.0)
+    lengths = torch.full((len(CORNERS),), 10.0)
+    chosen, rejected = (ref + r for r in ratios.unbind(1))
+    given = Pairs(
+        chosen.requires_grad_(),
+        rejected.requires_grad_(),
+        ref,
+        ref,
+        chosen_lengths=lengths,
+        rejected_lengths=lengths,
+    )
+    losses = objective(replace(given, step=statistics(given) if statistics else None), **settings)
+    assert losses.dtype == torch.float32
+    assert torch.isfinite(losses).all(), losses
+    for gradient in torch.autograd.grad(losses.sum(), (chosen, rejected), allow_unused=True):
+        assert gradient is None or torch.isfinite(gradient.square().sum()), gradient
+
+
 def assert_gradients(
     objective: Callable[..., Tensor], statistics: dict[str, Tensor] | None = None, **settings: Any
 ) -> None:

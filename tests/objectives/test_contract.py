@@ -69,6 +69,9 @@ def test_the_signature_says_what_one_item_is_and_what_can_be_set(name: str) -> N
         assert (
             TypeAdapter(hints[setting.name]).validate_python(setting.default, strict=True) == setting.default
         )
+    settings = find(name).settings
+    for setting, condition in find(name).conditions.items():
+        assert {setting, *condition} <= settings.keys()
     documented = inspect.getdoc(function) or ""
     assert "Source:" in documented or name == "sft"
     assert ".. math::" in documented

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from tests.objectives import peers
-from tests.objectives.samples import FAR, assert_gradients, pairs, random_pairs
+from tests.objectives.samples import FAR, assert_gradients, assert_stable, pairs, random_pairs
 
 from halign.objectives import Pairs, dpo
 
@@ -63,3 +64,63 @@ def test_trl_computes_the_same() -> None:
     robust = peers.dpo_trainer_loss(given, "robust", 0.1, e) * (1 - 2 * e)
     flipped = dpo(given, beta=0.1, label_smoothing=1.0)
     assert torch.allclose(dpo(given, beta=0.1, label_smoothing=e).mean(), robust + 2 * e * flipped.mean())
+
+
+DIVERGENCES = {
+    "reverse_kl": lambda d: d,
+    "forward_kl": lambda d: 1 - math.exp(-d),
+    "js": lambda d: math.log(2 * math.exp(d) / (1 + math.exp(d))),
+    "alpha": lambda d: (1 - math.exp(-0.3 * d)) / 0.3,
+}
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+def test_divergences_by_hand(divergence: Any) -> None:
+    """Dw = 2, Dl = -3 in the first pair, -3 and 0 in the second."""
+    given = pairs([-1, -4], [-5, -2], [-3, -1], [-2, -2])
+    g = DIVERGENCES[divergence]
+    want = [math.log(1 + math.exp(-0.1 * (g(dw) - g(dl)))) for dw, dl in ((2, -3), (-3, 0))]
+    assert dpo(given, divergence=divergence, alpha=0.3).tolist() == pytest.approx(want, rel=1e-5)
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+def test_divergences_have_right_gradients_and_stay_finite(divergence: Any) -> None:
+    assert_gradients(dpo, divergence=divergence)
+    assert_gradients(dpo, divergence=divergence, alpha=0.8, beta=0.02, label_smoothing=0.2)
+    for alpha in (0.01, 0.5, 0.99):
+        for beta in (0.1, 10.0):
+            assert_stable(dpo, divergence=divergence, alpha=alpha, beta=beta, label_smoothing=0.1)
+    at = dpo(pairs([-7], [-9], [-7], [-9]), divergence=divergence)
+    assert at.item() == pytest.approx(math.log(2))
+
+
+def test_where_the_exponential_ends_its_slope_goes_on() -> None:
+    """From D = -30 on the forward KL's reward falls by e^30 per nat."""
+    given = pairs([-29.9, -31, -500], [0, 0, 0], [0, 0, 0], [0, 0, 0])
+    given.chosen_logps.requires_grad_()
+    losses = dpo(given, divergence="forward_kl", beta=1.0)
+    steep = math.exp(30)
+    assert losses.tolist() == pytest.approx([math.exp(29.9), steep * 2, steep * 471], rel=1e-5)
+    (gradient,) = torch.autograd.grad(losses.sum(), given.chosen_logps)
+    assert gradient.tolist() == pytest.approx([-math.exp(29.9), -steep, -steep], rel=1e-5)
+
+
+def test_alpha_lies_between_the_two_kls() -> None:
+    given = random_pairs(6, torch.float64)
+    near = dpo(given, divergence="alpha", alpha=1e-6)
+    assert torch.allclose(near, dpo(given), atol=1e-4)
+    far = dpo(given, divergence="alpha", alpha=1 - 1e-9)
+    assert torch.allclose(far, dpo(given, divergence="forward_kl"))
+
+
+def test_trl_computes_the_same_divergences() -> None:
+    """Its coefficient is one minus the paper's alpha."""
+    given = random_pairs(6)
+    for ours, theirs, alpha in (
+        ("forward_kl", "forward_kl", 0.5),
+        ("js", "js_divergence", 0.5),
+        ("alpha", "alpha_divergence", 0.5),
+        ("alpha", "alpha_divergence", 0.2),
+    ):
+        loss = peers.dpo_trainer_loss(given, "sigmoid", 0.1, divergence=theirs, alpha=1 - alpha)
+        assert torch.allclose(dpo(given, divergence=ours, alpha=alpha).mean(), loss, rtol=1e-4)  # type: ignore[arg-type]

@@ -12,6 +12,8 @@ are allowed. What cannot be read off a signature:
   ``items.step``. This is what keeps 1x8 = 8x1. With ``remembers=True`` it is ``fn(items, before)``, where ``before`` is what it
   returned for the step before ({} at first): a running mean.
 - ``@monitored(fn)``: ``fn(items, **settings) -> dict`` of values per item, whose means are logged.
+- ``@only_with("alpha", divergence="alpha")``: a setting that has an effect only where another has that value; a run that sets it
+  in vain stops before it starts.
 - ``@mismatched``: the plan draws, for each item, another conversation's completion after the same prompt.
 """
 
@@ -22,6 +24,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 F = TypeVar("F", bound=Callable[..., Tensor])
 
@@ -73,6 +76,16 @@ def monitored(monitor: Callable[..., dict[str, Tensor]]) -> Callable[[F], F]:
     return mark
 
 
+def only_with(setting: str, **condition: Any) -> Callable[[F], F]:
+    """Declare that a setting has an effect only where another one, ``condition``, has that value."""
+
+    def mark(function: F) -> F:
+        function.conditions = getattr(function, "conditions", {}) | {setting: condition}  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
 def mismatched(function: F) -> F:
     """Mark an objective whose items carry a mismatched completion (``Singles.mismatch_logps``)."""
     function.mismatched = True  # type: ignore[attr-defined]
@@ -91,7 +104,32 @@ def required(items: Any, *names: str) -> list[Tensor]:
     return [getattr(items, name) for name in names]
 
 
+def of_step(items: Any, *names: str) -> list[Tensor]:
+    """The named statistics of the global step.
+
+    Raises:
+        ValueError: naming the first missing one.
+    """
+    for name in names:
+        if name not in (items.step or {}):
+            raise ValueError(
+                f"this objective needs {name} in {type(items).__name__}.step, which was not given"
+            )
+    return [items.step[name] for name in names]
+
+
 def log_ratios(pairs: Any) -> tuple[Tensor, Tensor]:
     """(Dw, Dl): log-probability under the policy minus under the reference, chosen and rejected, nats [P]."""
     ref_chosen, ref_rejected = required(pairs, "ref_chosen_logps", "ref_rejected_logps")
     return pairs.chosen_logps - ref_chosen, pairs.rejected_logps - ref_rejected
+
+
+def per_token(pairs: Any, chosen: Tensor, rejected: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over the chosen and the rejected responses divided by their lengths in tokens, nats per token [P]."""
+    chosen_lengths, rejected_lengths = required(pairs, "chosen_lengths", "rejected_lengths")
+    return chosen / chosen_lengths, rejected / rejected_lengths
+
+
+def logistic_loss(logits: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy of sigma(logits) against a label that is right with probability 1 - label_smoothing, nats."""
+    return -(1 - label_smoothing) * logsigmoid(logits) - label_smoothing * logsigmoid(-logits)

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from halign.objectives.contract import Positive, log_ratios, required
+from halign.objectives.contract import Positive, log_ratios, per_token
 from halign.objectives.items import Pairs
 
 
@@ -31,6 +31,5 @@ def ipo(pairs: Pairs, *, beta: Positive = 0.1, average: bool = False) -> Tensor:
     """
     chosen, rejected = log_ratios(pairs)
     if average:
-        chosen_lengths, rejected_lengths = required(pairs, "chosen_lengths", "rejected_lengths")
-        chosen, rejected = chosen / chosen_lengths, rejected / rejected_lengths
+        chosen, rejected = per_token(pairs, chosen, rejected)
     return (chosen - rejected - 1 / (2 * beta)).square()

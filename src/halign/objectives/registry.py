@@ -30,6 +30,7 @@ class Objective:
         kind: what one item is.
         settings: keyword-only argument -> (type, default).
         needs: settings -> fields of the items that the data has to give.
+        conditions: setting -> the other settings' values without which it has no effect.
         needs_reference, mismatched, statistics, remembers, monitor: see ``halign.objectives.contract``.
     """
 
@@ -42,6 +43,7 @@ class Objective:
     statistics: Callable[..., dict[str, Tensor]] | None
     remembers: bool
     needs: Callable[[Mapping[str, Any]], tuple[str, ...]]
+    conditions: Mapping[str, Mapping[str, Any]]
     monitor: Callable[..., dict[str, Tensor]] | None
 
     def __call__(self, items: Items, **settings: Any) -> Tensor:
@@ -125,5 +127,6 @@ def _describe(name: str, function: Callable[..., Tensor]) -> Objective:
         statistics=getattr(function, "statistics", None),
         remembers=getattr(function, "remembers", False),
         needs=getattr(function, "needs", lambda settings: ()),
+        conditions=getattr(function, "conditions", {}),
         monitor=getattr(function, "monitor", None),
     )

@@ -1,0 +1,48 @@
+"""APO down: numbers by hand, TRL's, and what happens at the edges."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from tests.objectives import peers
+from tests.objectives.samples import FAR, assert_gradients, assert_stable, pairs, random_pairs
+
+from halign.objectives import apo_down
+
+
+def sigma(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def test_values_by_hand() -> None:
+    """Dw = -1 + 3 = 2, Dl = -5 + 2 = -3."""
+    given = pairs([-1], [-5], [-3], [-2])
+    for beta in (0.1, 0.8):
+        want = sigma(2 * beta) + 1 - sigma(5 * beta)
+        assert apo_down(given, beta=beta).item() == pytest.approx(want, rel=1e-6)
+
+
+def test_both_are_lowered_at_the_reference_the_rejected_further() -> None:
+    given = pairs([-7], [-9], [-7], [-9])
+    inputs = (given.chosen_logps.requires_grad_(), given.rejected_logps.requires_grad_())
+    chosen, rejected = torch.autograd.grad(apo_down(given, beta=0.4).sum(), inputs)
+    assert (chosen.item(), rejected.item()) == pytest.approx((0.0, 0.1))
+
+
+def test_gradients_and_edges() -> None:
+    assert_gradients(apo_down)
+    assert_gradients(apo_down, beta=0.7)
+    assert_stable(apo_down)
+    assert_stable(apo_down, beta=5.0)
+    assert apo_down(FAR, beta=1.0).tolist() == pytest.approx([1.0, 1.0])
+    assert apo_down(pairs([-7], [-9], [-7], [-9])).item() == 1.0
+
+
+def test_trl_computes_the_same() -> None:
+    given = random_pairs(6)
+    for beta in (0.1, 1.3):
+        assert torch.allclose(
+            apo_down(given, beta=beta).mean(), peers.dpo_trainer_loss(given, "apo_down", beta)
+        )
