@@ -63,7 +63,8 @@ def random_pairs(count: int, dtype: torch.dtype = torch.float32, seed: int = 0) 
 
 def random_lists(count: int, width: int = 4, dtype: torch.dtype = torch.float32, seed: int = 0) -> Lists:
     """Lists near their reference, best first, every field given. The second list has a tie for the best, the last is one
-    response shorter than the others (what stands in its place is 0, as in training)."""
+    response shorter than the others (what stands in its place is 0, as in training). Rewards lie in [0, 1], so that they may be
+    win rates."""
     rng = torch.Generator().manual_seed(seed)
 
     def near(base: Tensor) -> Tensor:
@@ -73,7 +74,7 @@ def random_lists(count: int, width: int = 4, dtype: torch.dtype = torch.float32,
     ref = near(-2 * lengths)
     ranks = torch.arange(1, width + 1, dtype=dtype).repeat(count, 1)
     ranks[1, 1] = 1
-    rewards = torch.rand(count, width, generator=rng, dtype=dtype).cumsum(1).flip(1) + 0.1
+    rewards = (torch.rand(count, width, generator=rng, dtype=dtype).cumsum(1).flip(1) + 0.1) / (width + 0.1)
     rewards[1, 1] = rewards[1, 0]
     mask = torch.ones(count, width, dtype=torch.bool)
     mask[-1, -1] = False
@@ -109,6 +110,22 @@ def assert_list_gradients(objective: Callable[..., Tensor], **settings: Any) -> 
     (own,) = torch.autograd.grad(out.sum(), inputs[0])
     assert (own[~start.mask] == 0).all()
     assert (own[start.mask] != 0).any()
+
+
+def lists(logps: Sequence[Sequence[float]], **tables: Any) -> Lists:
+    """Lists from plain numbers, float32; ``mask`` from booleans."""
+    return Lists(torch.tensor(logps), **{k: torch.tensor(v) for k, v in tables.items()})
+
+
+FAR_LISTS = lists(
+    [[-10.0, -1010.0, -2010.0], [-2010.0, -1010.0, -10.0]],
+    ref_logps=[[-1010.0] * 3] * 2,
+    lengths=[[10.0] * 3] * 2,
+    rewards=[[1.0, 0.5, 0.0]] * 2,
+    prior_logps=[[-1010.0, -10.0, -2010.0]] * 2,
+    attribute_logps=[[-1.0, -2.0, -3.0]] * 2,
+)
+"""Log-ratios of 1000, 0 and -1000 nats: in the right order and the wrong way round."""
 
 
 def random_singles(count: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Singles:

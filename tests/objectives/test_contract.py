@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import TypeAdapter
-from tests.objectives.samples import random_lists, random_pairs, random_singles
+from tests.objectives.samples import FAR, random_lists, random_pairs, random_singles
 from torch import Tensor
 
 from halign import objectives
@@ -96,7 +96,7 @@ def test_losses_are_unreduced_and_depend_on_their_own_item(name: str) -> None:
     assert all(
         torch.equal(v, before[k]) for k, v in vars(items).items() if k in before
     )  # nothing overwritten
-    if objective.kind == "pairs":
+    if objective.kind in ("pairs", "lists"):
         one = replace(items, **{k: v[2:3] for k, v in vars(items).items() if k in before})
         assert torch.equal(objective(one), losses[2:3])
 
@@ -107,12 +107,33 @@ def test_what_is_declared_about_the_reference_is_true(name: str) -> None:
     items, _ = example(objective.kind)
     if objective.statistics:
         items = with_statistics(items, statistics(objective, items))
-    bare = replace(items, **{k: None for k in vars(items) if k.startswith("ref_")})
+    # SteerLM 2 takes the reference for the model sampled from where the data does not say what that model gave
+    bare = replace(items, **{k: None for k in vars(items) if k.startswith("ref_") or k == "behaviour_logps"})
     if objective.needs_reference:
         with pytest.raises(ValueError, match="ref_"):
             objective(bare)
     else:
         assert torch.equal(objective(bare), objective(items))
+
+
+@pytest.mark.parametrize("name", [n for n in objectives.BUILT_IN if find(n).kind == "pairs"])
+def test_pair_losses_and_gradients_are_finite_far_away_and_at_the_reference(name: str) -> None:
+    """In float32, at log-ratios of +-1000 nats; test_lists.py has the same of lists."""
+    objective = find(name)
+    rates = {"chosen_win_rate": torch.tensor([1.0, 0.6]), "rejected_win_rate": torch.tensor([0.0, 0.5])}
+    far = replace(FAR, preference=torch.tensor([1.0, 0.7]), **rates)
+    for start in (
+        far,
+        replace(far, chosen_logps=far.ref_chosen_logps, rejected_logps=far.ref_rejected_logps),
+    ):
+        logps = [t.clone().requires_grad_() for t in (start.chosen_logps, start.rejected_logps)]
+        items: Any = replace(start, chosen_logps=logps[0], rejected_logps=logps[1])
+        if objective.statistics:
+            items = with_statistics(items, statistics(objective, items))
+        losses = objective(items)
+        assert losses.isfinite().all()
+        for slope in torch.autograd.grad(losses.sum(), logps, allow_unused=True):
+            assert slope is None or slope.isfinite().all()
 
 
 def outsider(pairs: Pairs, *, beta: float = 2.0) -> Tensor:

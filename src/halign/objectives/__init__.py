@@ -7,7 +7,9 @@ from halign.objectives.bco import bco
 from halign.objectives.cpo import cpo
 from halign.objectives.discopop import discopop
 from halign.objectives.dpo import dpo
+from halign.objectives.dpo_pro import dpo_pro
 from halign.objectives.exo import exo
+from halign.objectives.hinge import hinge
 from halign.objectives.ipo import ipo
 from halign.objectives.items import Items, Lists, Pairs, Singles, Tokens
 from halign.objectives.kto import kto
@@ -15,11 +17,19 @@ from halign.objectives.kto_pair import kto_pair
 from halign.objectives.nca import nca
 from halign.objectives.orpo import orpo
 from halign.objectives.preferred_ft import preferred_ft
+from halign.objectives.pro import pro
+from halign.objectives.psi_po import psi_po
 from halign.objectives.registry import Objective, find, names
 from halign.objectives.robust_dpo import robust_dpo
+from halign.objectives.rrhf import rrhf
 from halign.objectives.sft import sft
 from halign.objectives.sigmoid_norm import sigmoid_norm
 from halign.objectives.simpo import simpo
+from halign.objectives.slic import slic
+from halign.objectives.spin import spin
+from halign.objectives.sppo import sppo
+from halign.objectives.sppo_all import sppo_all
+from halign.objectives.steerlm2 import steerlm2
 
 BUILT_IN = {
     f.__name__: f
@@ -31,17 +41,27 @@ BUILT_IN = {
         cpo,
         discopop,
         dpo,
+        dpo_pro,
         exo,
+        hinge,
         ipo,
         kto,
         kto_pair,
         nca,
         orpo,
         preferred_ft,
+        pro,
+        psi_po,
         robust_dpo,
+        rrhf,
         sft,
         sigmoid_norm,
         simpo,
+        slic,
+        spin,
+        sppo,
+        sppo_all,
+        steerlm2,
     )
 }
 
@@ -59,8 +79,10 @@ __all__ = [
     "cpo",
     "discopop",
     "dpo",
+    "dpo_pro",
     "exo",
     "find",
+    "hinge",
     "ipo",
     "kto",
     "kto_pair",
@@ -68,8 +90,16 @@ __all__ = [
     "nca",
     "orpo",
     "preferred_ft",
+    "pro",
+    "psi_po",
     "robust_dpo",
+    "rrhf",
     "sft",
     "sigmoid_norm",
     "simpo",
+    "slic",
+    "spin",
+    "sppo",
+    "sppo_all",
+    "steerlm2",
 ]

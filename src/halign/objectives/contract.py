@@ -133,3 +133,14 @@ def per_token(pairs: Any, chosen: Tensor, rejected: Tensor) -> tuple[Tensor, Ten
 def logistic_loss(logits: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Cross-entropy of sigma(logits) against a label that is right with probability 1 - label_smoothing, nats."""
     return -(1 - label_smoothing) * logsigmoid(logits) - label_smoothing * logsigmoid(-logits)
+
+
+def probabilities(name: str, values: Tensor) -> Tensor:
+    """The values, if they are probabilities.
+
+    Raises:
+        ValueError: if one is outside [0, 1] or NaN.
+    """
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"{name} has to lie in [0, 1]; it has {values.min():g} to {values.max():g}")
+    return values

@@ -75,7 +75,7 @@ def find(name: str) -> Objective:
         HalignError: if there is none, or an outsider's function does not keep the contract.
     """
     if ":" in name:
-        return _describe(name, _outsider(name))
+        return _describe(name, outsider(name))
     from halign import objectives
 
     function = objectives.BUILT_IN.get(name)
@@ -88,7 +88,12 @@ def find(name: str) -> Objective:
     return _describe(name, function)
 
 
-def _outsider(name: str) -> Callable[..., Tensor]:
+def outsider(name: str, what: str = "objective") -> Callable[..., Tensor]:
+    """The function that ``package.module:function`` names; the folder of the call is looked in, too.
+
+    Raises:
+        HalignError: if it cannot be imported or is no function.
+    """
     module, _, attribute = name.partition(":")
     if (
         os.getcwd() not in sys.path
@@ -97,9 +102,9 @@ def _outsider(name: str) -> Callable[..., Tensor]:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise HalignError(f"objective {name!r} cannot be imported: {error}") from error
+        raise HalignError(f"{what} {name!r} cannot be imported: {error}") from error
     if not inspect.isfunction(found):
-        raise HalignError(f"objective {name!r} is no function")
+        raise HalignError(f"{what} {name!r} is no function")
     return typing.cast(Callable[..., Tensor], found)
 
 
