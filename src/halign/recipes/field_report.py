@@ -10,7 +10,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from rich.table import Table
+from rich.table import Column, Table
 
 from halign.evaluate import ALL
 from halign.recipes.engine import Outcome
@@ -196,7 +196,7 @@ def _line(cells: Sequence[str]) -> str:
 def rich_table(field: Field) -> Table:
     """The table on a terminal: means only."""
     short = ("reward", "adherence", "natural", "supported", ALL, "kl", "chosen drift")
-    shown = Table("method", *(COLUMNS[m] for m in short), "setting", box=None)
+    shown = Table(Column("method", no_wrap=True), *(COLUMNS[m] for m in short), "setting", box=None)
     for r in field.rows:
         cells = [cell(m, r.findings[m]).split(" ")[0] for m in short] if r.findings else ["–"] * len(short)
         shown.add_row(r.name, *cells, chosen(field, r.name))
