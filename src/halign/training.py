@@ -51,6 +51,10 @@ from halign.trie import TreeBatch, tree_batch
 Row = dict[str, Any]
 
 
+class Diverged(HalignError):
+    """A loss or a gradient was not finite: the run cannot go on."""
+
+
 class Interrupted(HalignError):
     """The run was stopped from outside, or by a limit it was given; what it had done is saved."""
 
@@ -427,7 +431,7 @@ class Trainer:
         if math.isfinite(row["loss"]) and math.isfinite(row["gradient_norm"]):
             return
         conversations = sorted({self.plan.items[i].conversation for i in step.items})[:5]
-        raise HalignError(
+        raise Diverged(
             f"step {row['step']}: the loss is {row['loss']}, the norm of its gradient {row['gradient_norm']}. "
             f"Lower learning_rate (now {row['learning_rate']:.2g}), or look at conversations {', '.join(conversations)}"
         )

@@ -12,7 +12,7 @@ from halign.evaluate import ALL
 from halign.recipes import steps, tune
 from halign.recipes.engine import run
 from halign.recipes.flow1 import build, commands
-from halign.recipes.run import flow1, plan, resolve
+from halign.recipes.run import execute, plan, resolve
 from halign.recipes.stages import Store, in_order
 
 TOY = {
@@ -106,7 +106,7 @@ def made(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HALIGN_CACHE", str(folder / "cache"))
         settings = resolve("flow1", "demo", TOY)
-        yield folder, settings, flow1(settings, folder / "out", workers=0)
+        yield folder, settings, execute("flow1", settings, folder / "out", workers=0)
 
 
 def test_from_nothing_to_a_report(finished):
@@ -129,10 +129,10 @@ def test_from_nothing_to_a_report(finished):
 def test_a_second_run_does_no_work(finished):
     folder, settings, done = finished
     assert len(done.outcome.made) == 2 + 6 + 7 + 1
-    again = flow1(settings, folder / "again", workers=0)
+    again = execute("flow1", settings, folder / "again", workers=0)
     assert again.outcome.made == []
     assert again.report.read_text() == done.report.read_text()
-    assert {state for _, state in plan(settings)} == {"there already"}
+    assert {state for _, state in plan("flow1", settings)} == {"there already"}
 
 
 def test_splits_share_no_conversation_and_the_test_split_is_held_out(finished):
@@ -226,7 +226,7 @@ def test_own_data_model_and_judge(finished, tmp_path):
     )
     settings["arms"] = {n: settings["arms"][n] for n in ("M1SFT", "M1SFT+ipo")}
     settings["comparisons"] = [["M1SFT+ipo", "M1SFT"]]
-    own = flow1(settings, tmp_path / "own", workers=0)
+    own = execute("flow1", settings, tmp_path / "own", workers=0)
     assert "given" in json.loads((tmp_path / "own" / "results.json").read_text())["models"]["M1SFT"]
     assert {"base", "data"} <= set(own.outcome.made)
 

@@ -23,8 +23,8 @@ def demo(
 
     Needs no download and no GPU. Everything is cached: a second call only opens the report's folder.
     """
-    from halign.cli.run import run_flow
-    from halign.recipes.run import resolve
+    from halign.cli.run import run_recipe
+    from halign.recipes.run import find, resolve
 
     words = [f"seed={seed}"] if seed else []
-    run_flow(resolve("flow1", "demo", {"seed": seed}), output, words, "demo", workers, False)
+    run_recipe(find("flow1"), resolve("flow1", "demo", {"seed": seed}), output, words, "demo", workers, False)

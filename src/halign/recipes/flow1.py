@@ -13,14 +13,19 @@ Learning rates come from the validation split (``tune``); the test split is look
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
 from halign.errors import HalignError
-from halign.recipes.stages import Stage
+from halign.recipes.engine import Outcome
+from halign.recipes.recipe import Finished, Recipe
+from halign.recipes.stages import Stage, Store
 
 BASE = "base"
 
@@ -60,8 +65,8 @@ def build(settings: Mapping[str, Any], *, split: str = "test") -> Graph:
     histories = list(settings["histories"]) if settings["data"] is None else ["given"]
     if settings["data"] is not None and settings["model"] is None:
         raise HalignError("with data of your own, say which model to train: model=FOLDER_OR_HUB_NAME")
-    data = _data_stage(settings, histories)
-    arms = {BASE: _base_stage(settings)}
+    data = data_stage(settings, histories)
+    arms = {BASE: base_stage(settings)}
     for name, arm in settings["arms"].items():
         arms[name] = _arm_stage(name, arm, settings, data, arms)
     answers = {}
@@ -98,7 +103,8 @@ def build(settings: Mapping[str, Any], *, split: str = "test") -> Graph:
     return Graph(data, arms, answers, grades, histories, split)
 
 
-def _base_stage(settings: Mapping[str, Any]) -> Stage:
+def base_stage(settings: Mapping[str, Any]) -> Stage:
+    """What training starts from: the world's base model, or the user's."""
     own = settings["model"]
     return Stage(
         "base",
@@ -115,7 +121,8 @@ def _base_stage(settings: Mapping[str, Any]) -> Stage:
     )
 
 
-def _data_stage(settings: Mapping[str, Any], histories: list[str]) -> Stage:
+def data_stage(settings: Mapping[str, Any], histories: list[str]) -> Stage:
+    """Conversations to train on, and prompts to be asked."""
     file = settings["data"]
     return Stage(
         "data",
@@ -204,3 +211,57 @@ def commands(
 
 def _word(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Flow 1 on some settings: everything in one round."""
+
+    settings: Mapping[str, Any]
+    store: Store
+
+    def rounds(self) -> Iterator[Sequence[Stage]]:
+        """The grades, and the models."""
+        graph = build(self.settings)
+        yield [graph.grades, *graph.arms.values()]
+
+    def publish(self, output: Path, outcome: Outcome, overrides: Sequence[str], size: str | None) -> Finished:
+        """Report, results, models."""
+        from halign.recipes.flow1_report import evidence, publish
+        from halign.reporting import render
+
+        graph = build(self.settings)
+        found = evidence(self.settings, graph, outcome, overrides, size)
+        path = publish(output, self.settings, graph, outcome, found, render(found))
+        return Finished(output, path, found, outcome)
+
+
+def show(console: Console, done: Finished) -> None:
+    """What was found, and where it lies."""
+    from halign.recipes.flow1_report import summary
+    from halign.reporting.words import headline
+
+    table = Table("model", "guardrails kept", "natural", "nothing invented", "all three", "KL", box=None)
+    for row in summary(done.evidence):
+        table.add_row(*row)
+    console.print(table)
+    marks = {"good": "[green]+[/]", "bad": "[red]−[/]", "open": "[yellow]?[/]"}
+    for statement in headline(done.evidence):
+        console.print(f"{marks[statement.tone]} {statement.text}", highlight=False)
+    console.print(f"\nReport: {done.report}", highlight=False, soft_wrap=True)
+    console.print(f"Models: {done.folder / 'runs'}", highlight=False, soft_wrap=True)
+
+
+def _tune(settings: Mapping[str, Any], folder: Path, workers: int | None, board: Any) -> None:
+    from halign.recipes.tune import tune_to_file
+
+    tune_to_file(settings, folder, workers, board)
+
+
+RECIPE = Recipe(
+    "flow1",
+    "fine-tuning, alignment, and both, compared (arXiv 2406.18954)",
+    Job,
+    show,
+    tune=_tune,
+)

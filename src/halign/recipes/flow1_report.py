@@ -61,7 +61,7 @@ def evidence(
         pairs=[(a, b) for a, b in settings["comparisons"]],
         prompts=prompts,
         kinds=KINDS,
-        guardrails=_guardrails(settings["world"]) if settings["judge"] is None else {},
+        guardrails=guardrail_texts(settings["world"]) if settings["judge"] is None else {},
         judged_by=(
             "Replies are graded by the exact rules of the world they come from, not by a model."
             if settings["judge"] is None
@@ -86,9 +86,9 @@ def publish(
         folder = outcome.folders[stage.name]
         source = folder / "run" if (folder / "run").exists() else folder / "model"
         if source.exists():
-            _replace(source, output / "runs" / name)
-    _replace(outcome.folders[graph.data.name], output / "data")
-    _replace(outcome.folders[graph.grades.name], output / "replies")
+            replace_folder(source, output / "runs" / name)
+    replace_folder(outcome.folders[graph.data.name], output / "data")
+    replace_folder(outcome.folders[graph.grades.name], output / "replies")
     (output / "settings.yaml").write_text(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
     (output / "results.json").write_text(json.dumps(results(found), indent=1))
     target: Path = page.save(output / "report.html")
@@ -157,7 +157,8 @@ def _intro(settings: Mapping[str, Any]) -> str:
     )
 
 
-def _guardrails(world: str | None) -> dict[str, GuardrailText]:
+def guardrail_texts(world: str | None) -> dict[str, GuardrailText]:
+    """A world's guardrails for people."""
     if world is None:
         return {}
     known = importlib.import_module(f"halign.worlds.{world}").GUARDRAILS
@@ -192,7 +193,7 @@ def _data(
     ]
 
 
-def _replace(source: Path, target: Path) -> None:
+def replace_folder(source: Path, target: Path) -> None:
     """Put a (linked) copy of a folder in place of what is there."""
     shutil.rmtree(target, ignore_errors=True)
     link_tree(source, target)

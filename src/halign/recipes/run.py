@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from halign.cache import cache_dir
+from halign.errors import HalignError
 from halign.recipes import settings as recipe_settings
 from halign.recipes.display import Board
 from halign.recipes.engine import Outcome, needed, run
-from halign.recipes.flow1 import Graph, build
+from halign.recipes.recipe import Finished, Recipe
 from halign.recipes.stages import Stage, Store, in_order
 
-RECIPES = ("flow1",)
+
+def names() -> list[str]:
+    """The recipes there are: a YAML file each, beside the module that runs it.
+
+    >>> names()
+    ['field', 'flow1']
+    """
+    return sorted(f.name[:-5] for f in files("halign.recipes").iterdir() if f.name.endswith(".yaml"))
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A finished flow: where its report is, what it found, what was done now."""
+def find(name: str) -> Recipe:
+    """The recipe of that name.
 
-    report: Path
-    evidence: Any
-    outcome: Outcome
+    Raises:
+        HalignError: if there is none.
+    """
+    if name not in names():
+        raise HalignError(f"no recipe {name!r}; there is {', '.join(names())}")
+    found: Recipe = importlib.import_module(f"halign.recipes.{name}").RECIPE
+    return found
 
 
 def store() -> Store:
@@ -31,7 +43,8 @@ def store() -> Store:
     return Store(cache_dir("stages"))
 
 
-def flow1(
+def execute(
+    name: str,
     settings: Mapping[str, Any],
     output: Path,
     *,
@@ -40,26 +53,34 @@ def flow1(
     workers: int | None = None,
     board: Board | None = None,
 ) -> Finished:
-    """Train, answer, grade, report. What is cached is not done again; the report is written anew."""
-    from halign.recipes.flow1_report import evidence, publish
-    from halign.reporting import render
+    """Run a recipe to its report. What is cached is not done again; the report is written anew."""
+    kept = store()
+    job = find(name).job(settings, kept)
+    total = Outcome({}, {}, [])
+    for wanted in job.rounds():
+        done = run(wanted, kept, workers=workers, board=board)
+        total = Outcome(
+            {**total.folders, **done.folders}, {**total.seconds, **done.seconds}, [*total.made, *done.made]
+        )
+    return job.publish(output, total, overrides, size)
 
-    graph = build(settings)
-    outcome = run([graph.grades, *graph.arms.values()], store(), workers=workers, board=board)
-    found = evidence(settings, graph, outcome, overrides, size)
-    path = publish(output, settings, graph, outcome, found, render(found))
-    return Finished(path, found, outcome)
 
+def plan(name: str, settings: Mapping[str, Any]) -> list[tuple[Stage, str]]:
+    """(stage, state) of what a run would do: "there already", "to do", or "not needed".
 
-def plan(settings: Mapping[str, Any]) -> list[tuple[Stage, str]]:
-    """(stage, state) of everything a run would do: "there already", "to do", or "not needed"."""
-    graph: Graph = build(settings)
-    wanted = [graph.grades, *graph.arms.values()]
-    stages, kept = in_order(wanted), store()
-    todo = {s.name for s in needed(stages, wanted, kept)}
-    return [
-        (s, "to do" if s.name in todo else "there already" if kept.done(s) else "not needed") for s in stages
-    ]
+    Rounds that depend on what is still to do (``Recipe.later``) cannot be known yet.
+    """
+    kept = store()
+    shown: dict[str, tuple[Stage, str]] = {}
+    for wanted in find(name).job(settings, kept).rounds():
+        stages = in_order(wanted)
+        todo = {s.name for s in needed(stages, wanted, kept)}
+        for s in stages:
+            state = "to do" if s.name in todo else "there already" if kept.done(s) else "not needed"
+            shown.setdefault(s.name, (s, state))
+        if todo:
+            break
+    return list(shown.values())
 
 
 def resolve(

@@ -16,6 +16,8 @@ from halign.errors import HalignError
 
 FREE = frozenset({"base", "sampling", "training"})
 """Keys whose inner keys are checked by whom they are for, not here."""
+LISTED = frozenset({"arms", "methods", "text_methods"})
+"""Keys under which entries of one's own may be added: mappings, checked by whom they are for."""
 
 
 def load(
@@ -54,10 +56,11 @@ def merged(base: Mapping[str, Any], more: Mapping[str, Any], where: str, path: s
         HalignError: for a key that ``base`` does not have.
     """
     out = copy.deepcopy(dict(base))
-    free = path.split(".")[0] in FREE or (path.startswith("arms.") and path.count(".") == 1)
+    top, depth = path.split(".")[0], path.count(".")
+    free = top in FREE or (top in LISTED and depth >= 1)
     for key, value in more.items():
         full = f"{path}.{key}" if path else str(key)
-        if key not in out and not free and not (path == "arms" and isinstance(value, Mapping)):
+        if key not in out and not free and not (path in LISTED and isinstance(value, Mapping)):
             near = difflib.get_close_matches(str(key), [str(k) for k in out], 1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(map(str, out))}"
             raise HalignError(f"{where}: unknown key {full!r}; {hint}")

@@ -67,7 +67,7 @@ def data(
     from halign.readers import read, write_jsonl, write_rows
 
     if file is None:
-        w = _world(world)
+        w = world_module(world)
         write_jsonl(w.conversations(conversations, split="train", seed=seed), output / "train.jsonl")
         held_out = w.conversations(validation, split="validation", seed=seed)
         write_jsonl(held_out, output / "validation.jsonl")
@@ -88,7 +88,7 @@ def data(
     write_jsonl(everything[:conversations], output / "train.jsonl")
     write_jsonl(rest[:validation], output / "validation.jsonl")
     for split, part in (("validation", rest[:validation]), ("test", rest[validation:])):
-        rows = [_prompt_row(p) for e in part if isinstance(e, Conversation) for p in _prompts_of(e)]
+        rows = [_prompt_row(p) for e in part if isinstance(e, Conversation) for p in prompts_of(e)]
         write_rows(rows[:: max(1, len(rows) // prompts)][:prompts], output / f"prompts-{split}-given.jsonl")
 
 
@@ -110,7 +110,7 @@ def train(
     RunFolder(output / "run").clear_unless_resumable()
     chosen = list(read(inputs["data"] / "train.jsonl"))[:conversations]
     held_out = list(read(inputs["data"] / "validation.jsonl"))
-    with _watched(output / "run" / "metrics.jsonl", float(settings.get("epochs", 1)), progress):
+    with watched(output / "run" / "metrics.jsonl", float(settings.get("epochs", 1)), progress):
         run(
             model_folder(inputs["model"]),
             chosen,
@@ -218,7 +218,7 @@ def find_judge(world: str | None, judge: str | None) -> Any:
     if judge is None:
         if world is None:
             raise HalignError("whose replies are better? Set judge= to a judge, or world= to a world")
-        return RulesJudge(_world(world).assess)
+        return RulesJudge(world_module(world).assess)
     module, _, name = judge.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
@@ -246,7 +246,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def _world(name: str | None) -> Any:
+def world_module(name: str | None) -> Any:
+    """A world by name.
+
+    Raises:
+        HalignError: if there is none.
+    """
     try:
         return importlib.import_module(f"halign.worlds.{name}")
     except ModuleNotFoundError as error:
@@ -263,7 +268,7 @@ def _prompt_row(prompt: Any) -> dict[str, Any]:
     return {k: v for k, v in row.items() if v}
 
 
-def _prompts_of(conversation: Any) -> Iterator[Any]:
+def prompts_of(conversation: Any) -> Iterator[Any]:
     """The prompts of the turns that carry alternatives."""
     from dataclasses import replace
 
@@ -273,7 +278,7 @@ def _prompts_of(conversation: Any) -> Iterator[Any]:
 
 
 @contextmanager
-def _watched(metrics: Path, epochs: float, progress: Report) -> Iterator[None]:
+def watched(metrics: Path, epochs: float, progress: Report) -> Iterator[None]:
     """Pass on what a training run writes about itself."""
     over = threading.Event()
 

@@ -10,7 +10,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
 
 from halign.evaluate import ALL, Reply, score
 from halign.recipes.display import Board
@@ -103,3 +108,26 @@ def _limited(graph: Graph, prompts: int) -> Graph:
     answers = {n: limited(s, s.inputs) for n, s in graph.answers.items()}
     grades = limited(graph.grades, {"data": graph.data, **answers})
     return replace(graph, answers=answers, grades=grades)
+
+
+def tune_to_file(settings: Mapping[str, Any], folder: Path, workers: int | None, board: Board | None) -> None:
+    """Choose learning rates and write them, with everything that was tried, to ``tuned.yaml``."""
+    from halign.recipes.run import store
+
+    tuned, trials = tune(settings, store(), workers=workers, board=board)
+    table = Table(
+        "arm", "learning rate", "guardrails kept", "natural", "nothing invented", "all three", "KL", box=None
+    )
+    lines = ["# Learning rates chosen on the validation split by the share right on all three dimensions:"]
+    for t in trials:
+        shares = [f"{100 * v:.1f}" for v in t.shares.values()]
+        mark = " *" if t.chosen else ""
+        table.add_row(t.arm, f"{t.learning_rate:g}{mark}", *shares, f"{t.kl:.2f}")
+        lines.append(f"# {t.arm} {t.learning_rate:g}: {100 * t.shares[ALL]:.1f} %, KL {t.kl:.2f}{mark}")
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = {name: {"learning_rate": arm["learning_rate"]} for name, arm in tuned["arms"].items()}
+    target = folder / "tuned.yaml"
+    target.write_text("\n".join(lines) + "\n" + yaml.safe_dump({"arms": chosen}, sort_keys=False))
+    console = Console()
+    console.print(table)
+    console.print(f"\nUse it with: halign run flow1 --config {target}", highlight=False, soft_wrap=True)

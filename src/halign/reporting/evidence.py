@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from markupsafe import Markup
 
 from halign.dialogue import Dialogue
 from halign.errors import HalignError
@@ -113,12 +114,32 @@ class GuardrailText:
 
 
 @dataclass(frozen=True)
+class Panel:
+    """A section of a recipe's own: words, a table, charts; what is empty is left out.
+
+    Attributes:
+        id: of the anchor.
+        columns, rows: of the table, as text.
+        folded: the table is shown on demand.
+    """
+
+    id: str
+    title: str
+    text: str = ""
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    charts: Sequence[Markup] = ()
+    folded: bool = False
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything a report shows; what is missing is left out of the page.
 
     Attributes:
         baseline: name of the model everything started from.
         pairs: (A, B): models to compare reply by reply.
+        panels: sections of a recipe's own, shown first.
         prompts: kind -> the prompts that were answered.
         kinds: kind -> what it means, in words.
         data: (what, how much) of the training and test data.
@@ -130,6 +151,7 @@ class Evidence:
     baseline: str | None = None
     pairs: Sequence[tuple[str, str]] = ()
     comparisons: Sequence[Comparison] = ()
+    panels: Sequence[Panel] = ()
     prompts: Mapping[str, Sequence[Dialogue]] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
     guardrails: Mapping[str, GuardrailText] = field(default_factory=dict)

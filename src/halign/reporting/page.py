@@ -22,6 +22,9 @@ from halign.times import duration
 FEW_TURNS = 8
 """Guardrails with fewer turns get no bars."""
 
+MANY = 12
+"""With more models than these their names do not fit into a small chart."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -76,7 +79,7 @@ def render(evidence: Evidence) -> Report:
         "tables": sections.model_tables(evidence),
         "comparisons": sections.comparisons(evidence),
         "frontiers": [f for f in (sections.frontier(evidence, m) for m in (ALL, "adherence")) if f]
-        if base
+        if base and len(evidence.answered) <= MANY
         else [],
         "guardrails": sections.guardrails(evidence, shown, FEW_TURNS),
         "shown": shown,
