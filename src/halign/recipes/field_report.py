@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from halign.evaluate import ALL
 from halign.recipes.engine import Outcome
 from halign.recipes.field import START, Trial
-from halign.recipes.field_results import Finding, Row, read_runs, rows
+from halign.recipes.field_results import SHARES, Finding, Row, read_runs, rows
 from halign.recipes.flow1_report import KINDS, guardrail_texts, replace_folder
 from halign.recipes.recipe import Finished
 from halign.recipes.steps import read_rows
@@ -37,7 +37,6 @@ COLUMNS = {
     "chosen drift": "good reply, drift",
     "worse drift": "broken reply, drift",
 }
-SHARES = frozenset({"adherence", "natural", "supported", ALL, "unfinished"})
 
 NOTE = (
     "Mean over seeds and prompts; ± is the standard deviation between seeds; in brackets the 95 % interval, in which "

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any
 
-from halign.evaluate import ALL, Interval, Reply, difference, mean
+from halign.evaluate import ALL, Interval, Reply, difference, mean, share
 from halign.recipes.field_data import reward
 from halign.recipes.field_steps import FAILED, RESULT
 from halign.recipes.steps import read_rows
@@ -25,6 +25,8 @@ OF_REPLIES: dict[str, Callable[[Reply], float | None]] = {
     "unfinished": lambda r: float(not r.finished),
 }
 """Measure -> its value for one reply; None where it was not taken."""
+SHARES = frozenset({"adherence", "natural", "supported", ALL, "unfinished"})
+"""Measures that are yes or no for a reply."""
 OF_DRIFT = {"chosen drift": "chosen", "worse drift": "rejected"}
 """Measure -> key of a drift row: log pi - log pi_start of a reply that was given, nats."""
 
@@ -118,17 +120,19 @@ def _findings(mine: Runs, base: Runs) -> dict[str, Finding]:
     found = {}
     for name, take in taken.items():
         ours, theirs = take(mine), take(base)
-        found[name] = finding(ours, [theirs[i] for i in places])
+        found[name] = finding(ours, [theirs[i] for i in places], share if name in SHARES else mean)
     return found
 
 
-def finding(ours: Sequence[Seen], theirs: Sequence[Seen]) -> Finding:
+def finding(
+    ours: Sequence[Seen], theirs: Sequence[Seen], estimate: Callable[..., Interval] = mean
+) -> Finding:
     """The finding of the values of each seed, against those of the start model with the same seeds."""
     flat = [pair for seed in ours for pair in seed]
     other = [value for seed in theirs for _, value in seed]
     clusters, values = [c for c, _ in flat], [v for _, v in flat]
     return Finding(
-        mean(values, clusters),
+        estimate(values, clusters),
         [sum(v for _, v in seed) / len(seed) for seed in ours],
         difference(values, other, clusters),
     )
