@@ -174,9 +174,8 @@ def test_a_stopped_run_resumes_to_the_same_bits(
 
     original = Trainer._look_after
 
-    def stop_after_three(self: Trainer, done: int, row: Any, board: Any) -> None:
-        self.stop_asked = self.stop_asked or done == 3
-        original(self, done, row, board)
+    def stop_after_three(self: Trainer, done: int, row: Any, board: Any, asked: Any) -> None:
+        original(self, done, row, board, lambda: asked() or done == 3)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_look_after", stop_after_three)

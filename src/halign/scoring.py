@@ -156,3 +156,9 @@ def _scores(batch: TreeBatch, logps: Tensor, token_kl: Tensor | None) -> Scores:
     token_logps = logps[batch.gather]
     sums = token_logps.new_zeros(batch.responses).index_add_(0, batch.owner, token_logps)
     return Scores(token_logps, batch.owner, sums, batch.lengths, token_kl)
+
+
+def score(scorer: nn.Module, batch: TreeBatch, against: Distributions | None = None) -> Scores:
+    """Call a (wrapped) scorer."""
+    scores: Scores = scorer(batch, against)
+    return scores

@@ -10,11 +10,10 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,13 @@ from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_s
 from halign import measures, optimizers, processor
 from halign.adapters.adalora import Allocation
 from halign.adapters.build import add_adapters, check_adapters, has_adapters
-from halign.adapters.state import load_trained_tensors, trained_tensors
 from halign.adapters.virtual import virtual_tokens
 from halign.attention import hide_past
 from halign.binding import Scored
+from halign.checkpoints import Checkpoints, Part, random_state, set_random_state
 from halign.config import RunConfig, resolve
 from halign.errors import HalignError
 from halign.examples import Example
-from halign.head_kl import Distributions
 from halign.lean import lean_layers
 from halign.losses import Losses, Statistics
 from halign.models import Policy, checkpoint_gradients, disable_dropout, fingerprint, load
@@ -44,9 +42,10 @@ from halign.probe import with_adapters
 from halign.progress import Display, step_note
 from halign.quantize import check_trainable, quantized_to
 from halign.reference import CachedReference, LiveReference, Reference, items_fingerprint
-from halign.run_folder import RunFolder, load_state, load_weights
-from halign.scoring import Scorer, Scores
+from halign.run_folder import RunFolder
+from halign.scoring import Scorer, score
 from halign.trie import TreeBatch, tree_batch
+from halign.watch import Watch, stop_asked, tensorboard
 
 Row = dict[str, Any]
 
@@ -168,7 +167,7 @@ class Trainer:
             "data_fingerprint": items_fingerprint(self.prepared.train),
             **config.to_dict(),
         }
-        self.stop_asked = self.warned = False
+        self.watch = Watch(self.settings, display.warn)
 
     def run(self) -> None:
         """Everything, in order. The model is left as it was but for its weights (and adapters)."""
@@ -180,11 +179,13 @@ class Trainer:
         self._set_up_model()
         self._set_up_plans()
         self._set_up_reference()
+        self._set_up_checkpoints()
         if not resuming:
             preflight(self)
         first = self._resume() if resuming else 0
         started = time.monotonic()
-        with self._interruptible(), self._board() as board:
+        figures = self.folder.path / "tensorboard" if self.main and self.settings.tensorboard else None
+        with stop_asked(self.display.say) as asked, tensorboard(figures) as board:
             if first == 0:
                 board(self._evaluate(0))
             self.display.phase("training", self.plan.steps, first)
@@ -192,7 +193,7 @@ class Trainer:
                 row = self._step(self.plan.step(index))
                 board(row)
                 self.display.advance(index + 1, self.plan.steps, step_note(row))
-                self._look_after(index + 1, row, board)
+                self._look_after(index + 1, row, board, asked)
         if self.main:
             seconds = round(time.monotonic() - started, 2)
             self.folder.finish(self.policy, {"steps": self.plan.steps, "seconds": seconds})
@@ -330,6 +331,19 @@ class Trainer:
         self.scorer.train()
         return computed
 
+    def _set_up_checkpoints(self) -> None:
+        ranks = self.ranks_of_layers
+        parts = [Part(ranks.state_tensors, ranks.load_state_tensors)] if ranks else []
+        parts += [
+            Part(random_state, set_random_state),
+            Part(self.losses.state_tensors, self.losses.load_state_tensors),
+            Part(
+                partial(optimizers.state_tensors, self.optimizers),
+                partial(optimizers.load_state_tensors, self.optimizers),
+            ),
+        ]
+        self.checkpoints = Checkpoints(self.folder, self.policy, parts, self.settings.keep_checkpoints)
+
     # -- one step ----------------------------------------------------------------------------------------------------
 
     def _step(self, step: Step) -> Row:
@@ -463,70 +477,34 @@ class Trainer:
             self.folder.log(row)
         return row
 
-    def _look_after(self, done: int, row: Row, board: Callable[[Row], None]) -> None:
+    def _look_after(
+        self, done: int, row: Row, board: Callable[[Row], None], stop_asked: Callable[[], bool]
+    ) -> None:
         """Evaluate, save, warn and stop where that is due."""
         s, finished = self.settings, done == self.plan.steps
         if finished or (s.eval_every and done % s.eval_every == 0):
             board(self._evaluate(done))
             self.display.phase("training", self.plan.steps, done)
-        self._warn(row)
-        reason = self._limit_reached(row)
-        asked = self._agreed(self.stop_asked)
+        reason = self.watch(row)
+        asked = self._agreed(stop_asked())
         if not finished and (reason or asked or (s.save_every and done % s.save_every == 0)):
-            self._save(done)
+            if self.main:
+                self.checkpoints.save(done)
+            self.accelerator.wait_for_everyone()
         if not finished and (reason or asked):
             raise Interrupted(
                 f"stopped after step {done} of {self.plan.steps}{f': {reason}' if reason else ''}. Saved in {self.folder.path}; "
                 "the same command goes on from there"
             )
 
-    def _warn(self, row: Row) -> None:
-        if not self.warned and row.get("chosen_logratio", 0.0) < -5.0:
-            self.warned = True
-            self.display.warn(
-                f"step {row['step']}: the chosen responses are {-row['chosen_logratio']:.1f} nats less likely than under the "
-                "reference (likelihood displacement); an SFT term (dpo+0.2*sft) or a lower learning rate prevents it"
-            )
-
-    def _limit_reached(self, row: Row) -> str:
-        s = self.settings
-        if s.stop_below and row.get("chosen_logratio", 0.0) < -s.stop_below:
-            return f"chosen log-ratio {row['chosen_logratio']:.2f} nats is below -{s.stop_below} (stop_below)"
-        ratios = [row[k] for k in ("chosen_logratio", "rejected_logratio", "desirable_logratio") if k in row]
-        if s.stop_drift and any(abs(r) > s.stop_drift for r in ratios):
-            return f"a mean log-ratio left +-{s.stop_drift} nats (stop_drift)"
-        return ""
-
-    def _save(self, done: int) -> None:
-        """A checkpoint to resume from, bit for bit."""
-        if self.main:
-            tensors = optimizers.state_tensors(self.optimizers) | random_state() | self.losses.state_tensors()
-            if has_adapters(self.policy.model):
-                tensors |= trained_tensors(self.policy.model)
-            if self.ranks_of_layers:
-                tensors |= self.ranks_of_layers.state_tensors()
-            self.folder.save_checkpoint(self.policy, done, tensors, {}, self.settings.keep_checkpoints)
-        self.accelerator.wait_for_everyone()
-
     def _resume(self) -> int:
         """Put the newest checkpoint back; its number of steps done."""
-        checkpoint = self.folder.latest_checkpoint()
-        if checkpoint is None:
-            return 0
-        tensors, facts = load_state(checkpoint)
-        if has_adapters(self.policy.model):
-            load_trained_tensors(self.policy.model, tensors)
-        else:
-            load_weights(self.policy.model, checkpoint)
-        if self.ranks_of_layers:
-            self.ranks_of_layers.load_state_tensors(tensors)
-        set_random_state(tensors)
-        self.losses.load_state_tensors(tensors)
-        optimizers.load_state_tensors(self.optimizers, tensors)
-        if self.main:
-            self.folder.forget_after(facts["step"])
-        self.display.say(f"resuming {self.folder.path} after step {facts['step']}")
-        return int(facts["step"])
+        done = self.checkpoints.resume()
+        if done:
+            if self.main:
+                self.folder.forget_after(done)
+            self.display.say(f"resuming {self.folder.path} after step {done}")
+        return done
 
     # -- odds and ends -----------------------------------------------------------------------------------------------
 
@@ -548,49 +526,6 @@ class Trainer:
         """True on every rank if it is true on any."""
         return any(self._gathered([flag]))
 
-    @contextlib.contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """The first Ctrl-C lets the step finish and saves; the second breaks off."""
-
-        def ask(number: int, frame: Any) -> None:
-            if self.stop_asked:
-                raise KeyboardInterrupt
-            self.stop_asked = True
-            self.display.say("stopping after this step; once more breaks off without saving")
-
-        try:
-            before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not the main thread: whoever runs us handles signals
-            before = {}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    @contextlib.contextmanager
-    def _board(self) -> Iterator[Callable[[Row], None]]:
-        """A function that sends a row's numbers to TensorBoard."""
-        if not (self.main and self.settings.tensorboard):
-            yield lambda row: None
-            return
-        from torch.utils.tensorboard import SummaryWriter
-
-        with contextlib.closing(SummaryWriter(str(self.folder.path / "tensorboard"))) as writer:
-
-            def send(row: Row) -> None:
-                for name, value in row.items():
-                    if isinstance(value, float):
-                        writer.add_scalar(f"{row['split']}/{name}", value, row["step"])
-
-            yield send
-
-
-def score(scorer: torch.nn.Module, batch: TreeBatch, against: Distributions | None = None) -> Scores:
-    """Call a (wrapped) scorer."""
-    scores: Scores = scorer(batch, against)
-    return scores
-
 
 def make_accelerator(dtype: str) -> Accelerator:
     """An accelerator of this precision, whatever one was made before in this process."""
@@ -599,19 +534,3 @@ def make_accelerator(dtype: str) -> Accelerator:
     # passes, of which there need not be as many
     alone = DistributedDataParallelKwargs(broadcast_buffers=False)
     return Accelerator(mixed_precision="bf16" if dtype == "bf16" else "no", kwargs_handlers=[alone])
-
-
-def random_state() -> dict[str, torch.Tensor]:
-    """torch's random states, as tensors."""
-    found = {"random.cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        found["random.cuda"] = torch.cuda.get_rng_state()
-    return found
-
-
-def set_random_state(tensors: dict[str, torch.Tensor]) -> None:
-    """Put back what ``random_state`` gave, taking it out of ``tensors``."""
-    torch.set_rng_state(tensors.pop("random.cpu"))
-    cuda = tensors.pop("random.cuda", None)
-    if cuda is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(cuda)

@@ -145,8 +145,7 @@ class Job:
 
     def __init__(self, settings: Mapping[str, Any], store: Store) -> None:
         self.settings, self.store = settings, store
-        entries = {**settings["methods"], **(settings["text_methods"] if settings["text"] else {})}
-        self.methods = [Method.of(name, e) for name, e in entries.items() if e is not None]
+        self.methods = [Method.of(name, e) for name, e in settings["methods"].items() if e is not None]
         if START not in {m.name for m in self.methods}:
             raise HalignError(f"methods.{START} is what the others are compared with; leave it in")
         if settings["tune"]["prompts"] > settings["test_prompts"]:

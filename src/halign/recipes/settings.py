@@ -16,7 +16,7 @@ from halign.errors import HalignError
 
 FREE = frozenset({"base", "sampling", "training"})
 """Keys whose inner keys are checked by whom they are for, not here."""
-LISTED = frozenset({"arms", "methods", "text_methods"})
+LISTED = frozenset({"arms", "methods"})
 """Keys under which entries of one's own may be added: mappings, checked by whom they are for."""
 
 
