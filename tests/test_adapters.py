@@ -219,3 +219,12 @@ def test_the_same_settings_go_on_with_what_they_made(
     assert second.metrics[0]["chosen_logratio"] == pytest.approx(0, abs=1e-4)
     assert torch.allclose(hl.logps(load(second.path), TALK), hl.logps(second.policy, TALK), atol=1e-5)
     assert not torch.allclose(hl.logps(load(first.path), TALK), hl.logps(second.policy, TALK), atol=0.01)
+
+
+def test_dora_on_a_weight_with_a_row_of_zeros_is_refused(tokenizer: Any) -> None:
+    model = make_llama(tokenizer)
+    with torch.no_grad():
+        model.model.layers[0].self_attn.q_proj.weight[3] = 0.0
+    with pytest.raises(HalignError, match=r"1 rows of .*layers.0.self_attn.q_proj are zero.*lora_targets"):
+        add_adapters(model, TrainSettings(lora_rank=2, adapter="dora"))
+    add_adapters(make_llama(tokenizer), TrainSettings(lora_rank=2, adapter="dora"))

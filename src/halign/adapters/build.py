@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -28,12 +29,16 @@ def add_adapters(model: nn.Module, settings: TrainSettings) -> nn.Module:
         if not _named(name, [path for path, _ in model.named_modules()]):
             raise HalignError(f"modules_to_save: the model has no module {name!r}; it has {_ends(model)}")
     try:
-        wrapped: Any = get_peft_model(model, _CONFIGS[kind](model, settings))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+            wrapped: Any = get_peft_model(model, _CONFIGS[kind](model, settings))
     except (ValueError, TypeError) as error:
         says = str(error).replace("target_modules", "lora_targets")
         if "lora_targets" not in says and "arget modules" not in says:
             raise HalignError(f"adapter={kind} does not fit {type(model).__name__}: {says}") from error
         raise HalignError(f"lora_targets: {says}") from error
+    if kind == "dora":
+        _check_directions(wrapped)
     if kind == "prefix":
         _start_as_words(wrapped)
     return wrapped
@@ -148,6 +153,17 @@ _CONFIGS: dict[str, Callable[[nn.Module, TrainSettings], Any]] = {
     "prompt": _prompt,
     "prefix": _prefix,
 }
+
+
+def _check_directions(model: nn.Module) -> None:
+    """DoRA divides each row of a weight by its norm, so a row of zeros would turn every log-probability into NaN."""
+    for path, module in model.named_modules():
+        for magnitude in getattr(module, "lora_magnitude_vector", {}).values():
+            if (dead := int((magnitude.weight == 0).sum())) > 0:
+                raise HalignError(
+                    f"adapter=dora divides each row of a weight by its norm, and {dead} rows of {path} are zero; take "
+                    "adapter=rslora, or leave such modules out of lora_targets=[...]"
+                )
 
 
 def _keeps_tie(model: Any, settings: TrainSettings) -> bool:
