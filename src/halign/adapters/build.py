@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -29,9 +28,7 @@ def add_adapters(model: nn.Module, settings: TrainSettings) -> nn.Module:
         if not _named(name, [path for path, _ in model.named_modules()]):
             raise HalignError(f"modules_to_save: the model has no module {name!r}; it has {_ends(model)}")
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-            wrapped: Any = get_peft_model(model, _CONFIGS[kind](model, settings))
+        wrapped: Any = get_peft_model(model, _CONFIGS[kind](model, settings))
     except (ValueError, TypeError) as error:
         says = str(error).replace("target_modules", "lora_targets")
         if "lora_targets" not in says and "arget modules" not in says:

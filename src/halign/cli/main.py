@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 
 import typer
 
@@ -52,6 +53,9 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # our own display says what is going on
+    warnings.filterwarnings(
+        "ignore", ".*is_gradient_checkpointing", FutureWarning
+    )  # peft's; no user can act on it
     try:
         app()
     except HalignError as error:
