@@ -105,6 +105,27 @@ def test_a_run_that_died_resumes_to_the_same_bits(
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
+def test_a_second_run_that_died_resumes_and_loads(tokenizer: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """Its ranks are those that the first run left; forgetting them would make a folder that nobody can load."""
+    start, examples = tmp_path / "start", read(conversation_rows(3))
+    Policy(make_llama(tokenizer), tokenizer).save(start)
+    first = train(load(start), examples, "dpo", output=tmp_path / "first", **QUIET)
+    more = {k: v for k, v in QUIET.items() if k != "adalora_target_rank"} | {"save_every": 2}
+    original = Trainer._step
+
+    def crash(self: Trainer, step: Any) -> Any:
+        if step.index == 3:
+            raise RuntimeError("power cut")
+        return original(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", crash)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(load(first.path), examples, "dpo", output=tmp_path / "second", **more)
+    resumed = train(load(first.path), examples, "dpo", output=tmp_path / "second", **more)
+    assert torch.allclose(hl.logps(load(resumed.path), TALK), hl.logps(resumed.policy, TALK), atol=1e-5)
+
+
 def test_three_steps_are_enough_and_fewer_are_said_not_to_be(tokenizer: Any, tmp_path: Path) -> None:
     settings = ADALORA | {"adalora_target_rank": None}
     trainer = trainer_for(

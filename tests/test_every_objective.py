@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from halign.config import resolve
 from halign.errors import HalignError
 from halign.objectives import find, names
+from halign.prepare import prepare
 from halign.readers import read
-from halign.training import train
+from halign.training import Interrupted, train
 from tests.conftest import TEXTS, conversation_rows
 from tests.test_training import SETTINGS, assert_same, moved, step_gradients, trainer_for
 from tests.test_training_edges import shaken
@@ -166,6 +168,62 @@ def test_data_that_will_not_do_is_refused_before_the_first_step(
     with pytest.raises(HalignError, match=says):
         train(moved(tokenizer), read(rows), name, output=tmp_path / "run", quiet=True, **settings)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "evaluation", "says"),
+    [
+        ("sppo", conversation_rows(2, seed=9), "sppo needs chosen_win_rate"),
+        ("pro", ranking_rows(scored=False), "4 of 8 rankings have rewards"),
+        ("sppo_all", [{**r, "responses": [{**a, "score": 9.0 - i} for i, a in enumerate(r["responses"])]}
+                      for r in ranking_rows()], r"sppo_all wants rewards in \[0, 1\]"),
+    ],
+)  # fmt: skip
+def test_held_out_data_is_looked_at_before_the_first_step_too(
+    name: str, evaluation: Any, says: str, tokenizer: Any, tmp_path: Path
+) -> None:
+    for row in evaluation:
+        row["id"] = f"held-{row['id']}"
+    given = {"output": tmp_path / "run", "evaluation": read(evaluation), "quiet": True}
+    with pytest.raises(HalignError, match=says):
+        train(moved(tokenizer), read(rows_for(name)), name, **given)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("value", [None, "-1.0", float("nan"), True])
+def test_log_probabilities_that_responses_bring_along_are_numbers(value: Any, tokenizer: Any) -> None:
+    rows = ranking_rows()
+    rows[1]["responses"][1]["prior_logp"] = value
+    with pytest.raises(HalignError, match=r"'c1': prior_logp is .*finite number of nats"):
+        prepare(moved(tokenizer), read(rows), None, resolve("steerlm2", {}))
+
+
+def test_a_run_that_stops_before_training_leaves_the_policy_as_it_was(tokenizer: Any, tmp_path: Path) -> None:
+    policy = moved(tokenizer)
+    rows = [{**r, "id": "one conversation"} for r in conversation_rows(2)]
+    given = {"output": tmp_path / "run", "quiet": True, "evaluation": read(rows)}
+    with pytest.raises(HalignError, match="preflight: 1 conversations are in both"):
+        train(policy, read(rows), "conditional", **given)
+    assert not policy.rendering.get("response_prefix")
+
+
+@pytest.mark.parametrize("name", ["dpo_pro", "dpo"])
+def test_limits_stop_runs_on_lists_and_pairs(name: str, tokenizer: Any, tmp_path: Path) -> None:
+    settings = {**SETTINGS, "batch_items": 100, "epochs": 60, "learning_rate": 3e-2, "stop_drift": 3.0}
+    with pytest.raises(Interrupted, match="stop_drift"):
+        train(moved(tokenizer), read(rows_for(name)), name, output=tmp_path / "run", quiet=True, **settings)
+
+
+def test_a_limit_that_nothing_would_measure_is_refused() -> None:
+    for name in ("simpo", "slic", "kto"):
+        with pytest.raises(HalignError, match="stop_below would have no effect"):
+            resolve(name, {"stop_below": 1.0})
+    resolve("dpo_pro", {"stop_below": 1.0, "stop_drift": 2.0})
+
+
+def test_the_settings_of_a_balanced_run_read_back(tokenizer: Any, tmp_path: Path) -> None:
+    config = resolve("kto", {"balance": True, "beta": 0.2}).to_dict()
+    assert resolve(config.pop("objective"), config).objective_settings["kto"]["beta"] == 0.2
 
 
 def test_a_list_of_sixteen_scores_as_its_paths_do_alone(tokenizer: Any, tmp_path: Path) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from halign.binding import Scored
 from halign.config import resolve
 from halign.models import Policy
 from halign.prepare import prepare
 from halign.readers import read
-from halign.training import Trainer
+from halign.training import Trainer, train
 from tests.conftest import conversation_rows, make_llama
-from tests.test_training import assert_same, moved, step_gradients, trainer_for
+from tests.test_every_objective import ranking_rows
+from tests.test_training import SETTINGS, assert_same, moved, step_gradients, trainer_for
 from tests.test_training_edges import shaken
 
 ALL = {"batch_items": 1000, "max_tokens": 100_000}
@@ -112,3 +115,66 @@ def test_what_shares_a_trunk_stands_together(tokenizer: Any) -> None:
         ("c0", 5, "pairs"),
     ]
     assert [bool(i.values.get("imitate")) for i in items[:5]] == [True, False, False, True, False]
+
+
+@pytest.mark.parametrize("first", ["kto", "bco", "aot", "kto_pair", "dpo", "dpo_pro"])
+def test_a_step_or_pack_without_what_is_compared(first: str, tokenizer: Any, tmp_path: Path) -> None:
+    """Half of the conversations have no alternatives at all; every item is a step, then a pack, of its own."""
+    given = rows()
+    for row in given[1:]:
+        for message in row["messages"]:
+            message.pop("alternatives", None)
+    given = [*given, {**rows()[2], "id": "c9"}]
+    for number, cut in enumerate(({"batch_items": 1}, {"batch_items": 8, "max_tokens": 1})):
+        run = train(
+            moved(tokenizer),
+            read(given),
+            f"{first}+0.1*sft",
+            output=tmp_path / str(number),
+            quiet=True,
+            **(SETTINGS | cut),
+        )
+        assert all(torch.isfinite(torch.tensor(r["loss"])) for r in run.metrics)
+
+
+@pytest.mark.parametrize("name", ["pro", "sppo_all", "steerlm2"])
+def test_lists_that_need_a_value_beside_demonstrations(name: str, tokenizer: Any, tmp_path: Path) -> None:
+    trainer = trainer_for(
+        moved(tokenizer), f"{name}+sft", tmp_path, ranking_rows(), batch_items=100, max_tokens=1
+    )
+    demonstration = replace(trainer.plan.items[0], kind="tokens", paths=trainer.plan.items[0].paths[:1])
+    trainer.plan.items = [*trainer.plan.items, demonstration]
+    pack = trainer.plan.pack([len(trainer.plan.items) - 1])[0]
+    scored = Scored(trainer.plan.items, pack, trainer.scorer(trainer.batch(trainer.plan, pack)), None)
+    loss, parts = trainer.losses.share(scored, {}, {name: 1.0, "sft": 1.0})
+    assert torch.isfinite(loss)
+    assert f"loss_{name}" not in parts
+
+
+def test_of_equal_demonstrations_the_heaviest_is_imitated(tokenizer: Any) -> None:
+    policy = Policy(make_llama(tokenizer), tokenizer, "memory")
+    common = {"prompt": "Q", "chosen": "good", "id": "c"}
+    light, heavy = (
+        {**common, "rejected": "bad", "weight": 0.5},
+        {**common, "rejected": "worse", "weight": 5.0},
+    )
+    for given in ([light, heavy], [heavy, light]):
+        items = prepare(policy, read(given), None, resolve("dpo+sft", {})).train
+        assert [(i.weight, i.values["imitate"]) for i in items] == [(r["weight"], r is heavy) for r in given]
+
+
+@pytest.mark.parametrize("objective", ["dpo", "dpo+sft", "hinge"])
+def test_soft_preferences_are_made_certain_where_nobody_reads_them(objective: str, tokenizer: Any) -> None:
+    policy = Policy(make_llama(tokenizer), tokenizer, "memory")
+    given = [
+        {"prompt": "Q", "chosen": "first", "rejected": "second", "preference": p, "id": f"c{p}"}
+        for p in (0.9, 0.5, 0.2, 1.0)
+    ]
+    prepared = prepare(policy, read(given), None, resolve(objective, {}))
+    pairs = [i for i in prepared.train if i.kind == "pairs"]
+    said = [tokenizer.decode(i.paths[0].response.tolist())[:5] for i in pairs]
+    assert (said, [i.values["preference"] for i in pairs]) == (["first", "secon", "first"], [1.0, 1.0, 1.0])
+    assert prepared.dropped["soft preferences, taken as certain"] == 2
+    assert prepared.dropped["pairs with a preference of one half"] == 1
+    kept = prepare(policy, read(given), None, resolve("psi_po", {})).train
+    assert [i.values["preference"] for i in kept] == [0.9, 0.5, 0.2, 1.0]

@@ -192,6 +192,11 @@ def with_statistics(items: Items, statistics: Mapping[str, Tensor]) -> Items:
     return replace(items, **own, step=moved or None)
 
 
+def count(items: Items) -> int:
+    """How many there are."""
+    return len(items.chosen_logps if isinstance(items, Pairs) else items.logps)
+
+
 def _device(items: Items) -> torch.device:
     return (items.chosen_logps if isinstance(items, Pairs) else items.logps).device
 
@@ -205,7 +210,15 @@ def concatenate(parts: Sequence[Items]) -> Items:
         if any(v is None for v in values):
             merged[name] = None
         elif isinstance(values[0], Tensor):
-            merged[name] = torch.cat([v.detach().cpu() for v in values])
+            merged[name] = torch.cat(_equally_wide([v.detach().cpu() for v in values]))
         else:
             merged[name] = [c for v in values for c in v]
     return type(first)(**merged)
+
+
+def _equally_wide(tables: list[Tensor]) -> list[Tensor]:
+    """Tables of lists of different length, padded with zeros (False in a mask); columns as they are."""
+    if tables[0].dim() < 2:
+        return tables
+    width = max(t.shape[1] for t in tables)
+    return [torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in tables]

@@ -157,6 +157,8 @@ def shown(value: Any) -> str:
     """A default as users write it."""
     if value is None:
         return "-"
+    if isinstance(value, str) and not value.isprintable():
+        return repr(value)
     return str(list(value) if isinstance(value, tuple) else value)
 
 

@@ -184,7 +184,8 @@ def resolve(objective: str | Mapping[str, float], settings: Mapping[str, Any]) -
         train = TrainSettings(**train_given)
     except ValidationError as error:
         raise HalignError(_readable(error)) from None
-    if train.balance and {"desirable_weight", "undesirable_weight"} & own.get("kto", {}).keys():
+    weights = [own.get("kto", {}).get(name, 1.0) for name in ("desirable_weight", "undesirable_weight")]
+    if train.balance and weights != [1.0, 1.0]:
         raise HalignError(
             "balance sets kto's desirable_weight and undesirable_weight; give either it or them"
         )
@@ -194,7 +195,8 @@ def resolve(objective: str | Mapping[str, float], settings: Mapping[str, Any]) -
     if train.max_tokens is None:
         train = train.model_copy(update={"max_tokens": 16384 if torch.cuda.is_available() else 2048})
     if train.learning_rate is None:
-        rate = 2e-5 if all(o.kind == "tokens" for o in objectives.values()) else 1e-6
+        imitating = all(o.kind == "tokens" or o.name == "preferred_ft" for o in objectives.values())
+        rate = 2e-5 if imitating else 1e-6
         train = train.model_copy(update={"learning_rate": rate * _raised_rate(train.adapter_kind)})
     return RunConfig(objective=mixture, objective_settings=complete, train=train)
 
@@ -269,6 +271,7 @@ def _reject_ineffective(
     kinds = {o.kind for o in objectives}
     log_ratios = any(o.needs_reference for o in objectives)
     compared = log_ratios or any(o.compares_distributions(settings[name]) for name, o in mixture.items())
+    against = any(o.needs_reference and o.kind in ("pairs", "lists") for o in objectives)
     only_tokens = kinds == {"tokens"}
     rewritten = any(o.text for o in objectives)
     low_rank = train.adapter_kind in LOW_RANK
@@ -290,7 +293,7 @@ def _reject_ineffective(
         "pairs": (bool(kinds & {"pairs", "singles"}), "no objective here takes pairs or singles"),
         "balance": (any(o.name == "kto" for o in objectives), "only kto weighs good against bad"),
         "threshold": ("singles" in kinds, "no objective here takes good and bad singles"),
-        "stop_below": ("pairs" in kinds, "only pairs have chosen responses"),
+        "stop_below": (against, "only pairs and lists with a reference have log-ratios of chosen responses"),
         "stop_drift": (log_ratios, "no objective here uses a reference"),
     }
     for name, (effective, why) in rules.items():

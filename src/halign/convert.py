@@ -66,8 +66,11 @@ class Choice:
     weight: float
 
 
-def to_pairs(examples: Iterable[Example], how: str = "best_rest") -> Converted[Preference]:
-    """Preference pairs of conversations, rankings, and ratings of one prompt. Preferences stay as they are.
+def to_pairs(
+    examples: Iterable[Example], how: str = "best_rest", *, soft: bool = True
+) -> Converted[Preference]:
+    """Preference pairs of conversations, rankings, and ratings of one prompt. Preferences stay as they are, or, unless ``soft``,
+    are made certain: below one half turned round, at one half dropped.
 
     Raises:
         HalignError: for an unknown ``how``, or for demonstrations, which compare nothing.
@@ -78,7 +81,7 @@ def to_pairs(examples: Iterable[Example], how: str = "best_rest") -> Converted[P
     made: list[Preference] = []
     for e in _grouped(examples, "to_pairs"):
         if isinstance(e, Preference):
-            made.append(e)
+            made.extend([e] if soft or e.preference == 1.0 else _certain(e, dropped))
             continue
         for choice in _choices(e, dropped):
             made.extend(_pairs(choice, how, dropped))
@@ -137,13 +140,18 @@ def to_demonstrations(examples: Iterable[Example]) -> Converted[Demonstration]:
 
 
 def as_kind(
-    examples: Sequence[Example], kind: Kind, how: str | None = None, threshold: float | None = None
+    examples: Sequence[Example],
+    kind: Kind,
+    how: str | None = None,
+    threshold: float | None = None,
+    *,
+    soft: bool = True,
 ) -> Converted[Example]:
     """The examples as what an objective takes: "pairs", "lists", "singles" or "tokens".
 
     Conversations, preferences and what is of the kind already need no choice. Rankings as pairs or singles
     do, and so do ratings as pairs: name it with ``how`` (pairs of HOWS; for singles "best_rest") or, for
-    singles, ``threshold``.
+    singles, ``threshold``. Unless ``soft``, preferences between 0 and 1 are made certain.
 
     Raises:
         HalignError: if a choice has to be named, has no effect, or if no conversion leads there; it names
@@ -157,7 +165,7 @@ def as_kind(
         raise HalignError(f"pairs={how or threshold!r} has no effect on {kind}; leave it out")
     _check_choice({type(e) for e in examples}, kind, how, threshold)
     makers: dict[str, Callable[[], Converted[Example]]] = {
-        "pairs": lambda: to_pairs(examples, how or "best_rest"),
+        "pairs": lambda: to_pairs(examples, how or "best_rest", soft=soft),
         "lists": lambda: to_rankings(examples),
         "singles": lambda: to_singles(examples, threshold),
         "tokens": lambda: to_demonstrations(examples),
@@ -261,6 +269,27 @@ def _all_choices(e: Example | list[Rating], dropped: Counter[str]) -> Iterator[C
         yield Choice(e.prompt, pair, e.conversation, e.weight)
     elif isinstance(e, list):
         yield _rated_choice(e, dropped)
+
+
+def _certain(e: Preference, dropped: Counter[str]) -> Iterator[Preference]:
+    """A preference for the likelier side, without saying how sure it is."""
+    if e.preference == 0.5:
+        dropped["pairs with a preference of one half"] += 1
+        return
+    if e.preference not in (0.0, 1.0):
+        dropped["soft preferences, taken as certain"] += 1
+    if e.preference > 0.5:
+        yield replace(e, preference=1.0)
+    else:
+        yield replace(
+            e,
+            chosen=e.rejected,
+            rejected=e.chosen,
+            preference=1.0,
+            chosen_win_rate=e.rejected_win_rate,
+            rejected_win_rate=e.chosen_win_rate,
+            violates=None,
+        )
 
 
 def _count_unranked(e: Ranking, dropped: Counter[str]) -> None:

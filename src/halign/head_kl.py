@@ -36,7 +36,7 @@ class Distributions:
         """
         if type(head) is not nn.Linear or transform is None:
             raise HalignError(
-                f"whole distributions are compared for plain linear LM heads only, and this model's is a {type(head).__name__}; "
+                f"whole distributions are compared for plain linear LM heads only, and this model's is {_described(head)}; "
                 "leave adapters off the head, or use a regulariser that needs log-probabilities alone (slic: regulariser=ce)"
             )
         bias = None if head.bias is None else head.bias.detach()
@@ -46,6 +46,10 @@ class Distributions:
         """float32 [rows, V]."""
         inputs, weight = self.hidden[rows].to(dtype), self.weight.to(dtype)
         return linear_logits(inputs, weight, self.bias, self.transform).float()
+
+
+def _described(head: nn.Module) -> str:
+    return "one with an adapter on it" if hasattr(head, "base_layer") else f"a {type(head).__name__}"
 
 
 class _LinearKL(torch.autograd.Function):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from halign import measures
-from halign.binding import LIST_FIELDS, Scored, bind, concatenate, is_example, with_statistics
+from halign.binding import LIST_FIELDS, Scored, bind, concatenate, count, is_example, with_statistics
 from halign.config import RunConfig
 from halign.errors import HalignError
 from halign.items import Item, Kind
@@ -24,14 +24,15 @@ Statistics = Mapping[str, Mapping[str, Tensor]]
 class Losses:
     """The objectives of a run, weighted."""
 
-    def __init__(self, config: RunConfig, items: Sequence[Item]) -> None:
+    def __init__(self, config: RunConfig, items: Sequence[Item], evaluation: Sequence[Item] = ()) -> None:
         self.objectives = config.objectives
         self.settings = {name: dict(values) for name, values in config.objective_settings.items()}
         if config.train.balance:
             self._balance(items)
-        check_complete(items)
+        everything = [*items, *evaluation]
+        check_complete(everything)
         for objective, _ in self.objectives:
-            check_needs(objective, self.settings[objective.name], items)
+            check_needs(objective, self.settings[objective.name], everything)
         self.memory: Statistics = {}
         """Statistics of the last step, for objectives that remember them."""
 
@@ -83,7 +84,7 @@ class Losses:
         """The statistics of the global step from the parts of all ranks. Only what training saw is remembered."""
         found: dict[str, Mapping[str, Tensor]] = {}
         for objective, _ in self.objectives:
-            everything = [items for rank in parts for items in rank.get(objective.name, ())]
+            everything = [items for rank in parts for items in rank.get(objective.name, ()) if count(items)]
             if objective.statistics and everything:
                 before = (self.memory.get(objective.name, {}),) if objective.remembers else ()
                 found[objective.name] = objective.statistics(concatenate(everything), *before)
@@ -116,7 +117,10 @@ class Losses:
         total: Tensor = scored.scores.logps.sum() * 0.0
         sums: measures.Sums = {}
         for objective, weight in self.objectives:
-            items = with_statistics(bind(objective.kind, scored), statistics.get(objective.name, {}))
+            bound = bind(objective.kind, scored)
+            if not count(bound):  # a pack of a mixture may hold none of them
+                continue
+            items = with_statistics(bound, statistics.get(objective.name, {}))
             losses = objective(items, **self.settings[objective.name])
             weights = items.weight if items.weight is not None else torch.ones_like(losses)
             share = (losses * weights).sum() / norms[objective.name]
@@ -139,7 +143,7 @@ _WIN_RATES = (
     "give pairs chosen_win_rate and rejected_win_rate, each response's mean probability of beating the others"
 )
 REMEDIES = {
-    "rewards": "give every response of a ranking a score, or use an objective that takes ranks alone (dpo_pro, rrhf)",
+    "rewards": "give every response of a ranking a score, or use what takes ranks alone (dpo_pro, rrhf, pro temperature=none)",
     "chosen_win_rate": _WIN_RATES,
     "rejected_win_rate": _WIN_RATES,
     "attribute_logps": "give every response of a ranking attribute_logp = log P(attributes | prompt, response)",
@@ -162,6 +166,15 @@ def check_needs(objective: Objective, settings: Mapping[str, Any], items: Sequen
                 f"{objective.name} needs {field}, and {len(lacking)} of {len(items)} items have none "
                 f"(the first is of conversation {lacking[0].conversation!r}): {REMEDIES[field]}"
             )
+    for field, (low, high) in objective.ranges.items():
+        for item in (i for i in items if i.kind == objective.kind):
+            found = item.values.get(field, ())
+            numbers = found if isinstance(found, tuple) else (float(found),)
+            if not all(low <= n <= high for n in numbers):
+                raise HalignError(
+                    f"{objective.name} wants {field} in [{low:g}, {high:g}], and conversation {item.conversation!r} has "
+                    f"{', '.join(f'{n:g}' for n in numbers)}"
+                )
 
 
 def check_complete(items: Sequence[Item]) -> None:

@@ -17,8 +17,8 @@ def measure(items: Items) -> Sums:
     """Means worth watching, in nats unless they are shares.
 
     Pairs: ``accuracy`` (share with the chosen ahead), ``margin`` (log-ratio gap Dw - Dl, or of the log-probabilities when
-    there is no reference), ``chosen_logps``, ``rejected_logps``, ``chosen_logratio``, ``rejected_logratio``. Singles:
-    the log-ratios of the good and the bad, ``z0``. Tokens: ``nll`` per token.
+    there is no reference), ``chosen_logps``, ``rejected_logps``, ``chosen_logratio``, ``rejected_logratio``. Lists:
+    ``best_logps``, ``best_logratio``. Singles: the log-ratios of the good and the bad, ``z0``. Tokens: ``nll`` per token.
     """
     values: dict[str, Tensor] = {}
     with torch.no_grad():
@@ -28,6 +28,8 @@ def measure(items: Items) -> Sums:
             values = _singles(items)
         elif isinstance(items, Lists):
             values = {"best_logps": items.logps[:, 0]}
+            if items.ref_logps is not None:
+                values["best_logratio"] = items.logps[:, 0] - items.ref_logps[:, 0]
         elif isinstance(items, Tokens):
             values = {"nll": -items.logps}
     return as_sums(values)

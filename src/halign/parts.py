@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,6 +81,15 @@ def _ranking_values(example: Ranking) -> dict[str, Any]:
         values["rewards"] = tuple(example.scores)
     for name in RESPONSE_LOGPS:
         found = [m.extra.get(f"{name}_logp") for m in example.responses]
-        if all(isinstance(f, int | float) for f in found):
-            values[f"{name}_logps"] = tuple(map(float, found))  # type: ignore[arg-type]
+        if any(f is not None for f in found):
+            values[f"{name}_logps"] = tuple(_logp(f, f"{name}_logp", example) for f in found)
     return values
+
+
+def _logp(value: Any, name: str, example: Ranking) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise HalignError(
+        f"a ranking of conversation {example.conversation!r}: {name} is {value!r} for one of its responses; give every "
+        "response a finite number of nats, or none of them"
+    )

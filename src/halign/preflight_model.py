@@ -41,6 +41,11 @@ def preflight(trainer: Trainer) -> None:
     )
     if prepared.evaluation:
         findings += check_overlap(prepared.train, prepared.evaluation, accept=settings.accept)
+    if settings.balance:
+        weights = ", ".join(
+            f"{k} {v:.4g}" for k, v in trainer.losses.settings["kto"].items() if "weight" in k
+        )
+        findings.append(Finding("balance", "info", f"kto: {weights}"))
     findings += [Finding("dropped", "info", f"{n} {why}") for why, n in prepared.dropped.items()]
     if not any(f.level == "error" for f in findings):
         findings += accepted(check_model(trainer), settings.accept)

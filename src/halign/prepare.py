@@ -150,7 +150,9 @@ def _render(
 
 def _converted(examples: Sequence[Example], kind: Kind, config: RunConfig) -> Converted[Example]:
     how = config.train.pairs if kind in ("pairs", "singles") else None
-    return as_kind(examples, kind, how=how, threshold=config.train.threshold if kind == "singles" else None)
+    threshold = config.train.threshold if kind == "singles" else None
+    soft = all(o.reads_preference for o, _ in config.objectives if o.kind == kind)
+    return as_kind(examples, kind, how=how, threshold=threshold, soft=soft)
 
 
 def with_demonstrations(compared: Sequence[Item], demonstrations: Sequence[Item]) -> list[Item]:
@@ -159,10 +161,15 @@ def with_demonstrations(compared: Sequence[Item], demonstrations: Sequence[Item]
     A demonstration that is the first response of a compared item is read off that item (``imitate``), which costs nothing;
     the others, such as the turns of a conversation that have no alternatives, become items of their own.
     """
-    missing = {_said(d): d for d in demonstrations}
+    missing: dict[tuple[str, bytes], Item] = {}
+    for d in sorted(demonstrations, key=lambda d: d.weight):
+        missing[_said(d)] = d  # of equal ones the heaviest
     found = []
     for item in compared:
-        imitate = missing.pop(_said(item), None) is not None
+        imitated = missing.get(_said(item))
+        imitate = imitated is not None and imitated.weight == item.weight
+        if imitate:
+            del missing[_said(item)]
         found.append(replace(item, values={**item.values, "imitate": imitate}))
     return found + list(missing.values())
 

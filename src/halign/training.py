@@ -157,8 +157,7 @@ class Trainer:
                 "eval_every would have no effect: nothing is held out (eval_share, or evaluation data)"
             )
         check_positions(self.prepared, policy.model, self.settings)
-        policy.rendering = self.prepared.renderer.settings
-        self.losses = Losses(config, self.prepared.train)
+        self.losses = Losses(config, self.prepared.train, self.prepared.evaluation)
         self.record = {
             **record,
             **({"quantize": bits} if (bits := quantized_to(policy.model)) else {}),
@@ -182,6 +181,9 @@ class Trainer:
         self._set_up_checkpoints()
         if not resuming:
             preflight(self)
+        self.policy.rendering = (
+            self.prepared.renderer.settings
+        )  # not before: a run that stops here leaves the policy as it was
         first = self._resume() if resuming else 0
         started = time.monotonic()
         figures = self.folder.path / "tensorboard" if self.main and self.settings.tensorboard else None
@@ -229,7 +231,8 @@ class Trainer:
         scheme = capability.scheme
         if s.past_masking and not scheme.shares:
             raise HalignError(
-                "past_masking: this model takes no attention mask, so nothing can be hidden from it"
+                "past_masking: paths of this model are not masked (it takes no attention mask, or has virtual tokens), so "
+                "nothing can be hidden from it"
             )
         if s.dropout or s.past_masking:
             scheme = replace(

@@ -16,6 +16,21 @@ DISPLACED = 5.0
 """Nats that the chosen responses may lose against the reference before the user is told."""
 
 
+LOG_RATIOS = (
+    "chosen_logratio",
+    "rejected_logratio",
+    "desirable_logratio",
+    "undesirable_logratio",
+    "best_logratio",
+)
+"""Mean log-ratios to the reference that a step's row may hold."""
+
+
+def _chosen(row: Row) -> float:
+    """Log-ratio of what was chosen or is best, nats; 0 where there is none."""
+    return float(row["chosen_logratio"] if "chosen_logratio" in row else row.get("best_logratio", 0.0))
+
+
 class Watch:
     """Warns of what goes wrong quietly, once, and says when a limit of the user's is reached."""
 
@@ -25,19 +40,20 @@ class Watch:
 
     def __call__(self, row: Row) -> str:
         """Look at a step's row; why the run has to stop, or ""."""
-        if not self.warned and row.get("chosen_logratio", 0.0) < -DISPLACED:
+        chosen = _chosen(row)
+        if not self.warned and chosen < -DISPLACED:
             self.warned = True
             self.warn(
-                f"step {row['step']}: the chosen responses are {-row['chosen_logratio']:.1f} nats less likely than under the "
+                f"step {row['step']}: the chosen responses are {-chosen:.1f} nats less likely than under the "
                 "reference (likelihood displacement); an SFT term (dpo+0.2*sft) or a lower learning rate prevents it"
             )
         return self._limit_reached(row)
 
     def _limit_reached(self, row: Row) -> str:
         s = self.settings
-        if s.stop_below and row.get("chosen_logratio", 0.0) < -s.stop_below:
-            return f"chosen log-ratio {row['chosen_logratio']:.2f} nats is below -{s.stop_below} (stop_below)"
-        ratios = [row[k] for k in ("chosen_logratio", "rejected_logratio", "desirable_logratio") if k in row]
+        if s.stop_below and _chosen(row) < -s.stop_below:
+            return f"chosen log-ratio {_chosen(row):.2f} nats is below -{s.stop_below} (stop_below)"
+        ratios = [row[k] for k in LOG_RATIOS if k in row]
         if s.stop_drift and any(abs(r) > s.stop_drift for r in ratios):
             return f"a mean log-ratio left +-{s.stop_drift} nats (stop_drift)"
         return ""

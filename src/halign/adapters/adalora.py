@@ -77,6 +77,8 @@ class Allocation:
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Put back what ``state_tensors`` gave, taking it out of ``tensors``."""
+        if not self.moving:
+            return
         allocator = self.model.base_model.rankallocator
         device = next(self.model.parameters()).device
         pattern: dict[str, list[bool]] = {}

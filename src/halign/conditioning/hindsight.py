@@ -58,6 +58,8 @@ def hindsight(
     >>> turn.content, [turn.content[a:b] for a, b in turn.learn]
     ('An unhelpful answer:\n5\n\nA helpful answer:\n4', ['5', '4'])
     """
+    if len({good, bad, better}) < 3:
+        raise HalignError("hindsight: good, bad and better have to be different words")
     for e in examples:
         if isinstance(e, Demonstration):
             raise HalignError(

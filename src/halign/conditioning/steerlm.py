@@ -22,6 +22,12 @@ LEVELS = 5
 def _settle(examples: Sequence[Example], settings: Settings) -> Settings:
     """Attributes, the range of scores, and what to ask for, as the training data has them."""
     names, scores = settings["attributes"], settings["scores"]
+    if scores is not None and not (len(scores) == 2 and scores[0] < scores[1]):
+        raise HalignError(
+            f"steerlm.scores: the lowest and the highest score were expected, not {list(scores)}"
+        )
+    if "{attributes}" not in settings["template"]:
+        raise HalignError('steerlm.template: "{attributes}" has to stand in it, where the values go')
     said = {n for _, _, known in _rows(examples, names) for n in known}
     if not said and names in (None, ["quality"]):
         names, scores = ["quality"], scores or _range(examples)

@@ -11,6 +11,7 @@ are allowed. What cannot be read off a signature:
   detached, and returns tensors by name, which are set on every pack's items before any loss: on the field of that name, or in
   ``items.step``. This is what keeps 1x8 = 8x1. With ``remembers=True`` it is ``fn(items, before)``, where ``before`` is what it
   returned for the step before ({} at first): a running mean.
+- ``@reads_preference``: it reads how sure a preference is (``Pairs.preference``).
 - ``@monitored(fn)``: ``fn(items, **settings) -> dict`` of values per item, whose means are logged.
 - ``@only_with("alpha", divergence="alpha")``: a setting that has an effect only where another has that value; a run that sets it
   in vain stops before it starts.
@@ -41,16 +42,27 @@ def reference_free(function: F) -> F:
     return function
 
 
-def needs(*fields: str | Callable[[Mapping[str, Any]], tuple[str, ...]]) -> Callable[[F], F]:
-    """Name the fields that the data has to give, or a function of the settings that names them."""
+def needs(
+    *fields: str | Callable[[Mapping[str, Any]], tuple[str, ...]],
+    within: tuple[float, float] | None = None,
+) -> Callable[[F], F]:
+    """Name the fields that the data has to give, or a function of the settings that names them; and the range that the named ones
+    have to lie in."""
 
     def mark(function: F) -> F:
+        function.ranges = {f: within for f in fields if isinstance(f, str) and within}  # type: ignore[attr-defined]
         function.needs = lambda settings: tuple(  # type: ignore[attr-defined]
             name for f in fields for name in ((f,) if isinstance(f, str) else f(settings))
         )
         return function
 
     return mark
+
+
+def reads_preference(function: F) -> F:
+    """Mark an objective on pairs that reads ``Pairs.preference``; for others, soft preferences are made certain beforehand."""
+    function.reads_preference = True  # type: ignore[attr-defined]
+    return function
 
 
 def with_statistics(

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from halign.errors import HalignError
-from halign.objectives.contract import Positive, log_ratios, probabilities
+from halign.objectives.contract import Positive, log_ratios, probabilities, reads_preference
 from halign.objectives.items import Pairs
 from halign.objectives.registry import outsider
 
@@ -53,6 +53,7 @@ def _known(name: str) -> str:
 Psi = Annotated[str, AfterValidator(_known)]
 
 
+@reads_preference
 def psi_po(pairs: Pairs, *, psi: Psi = "identity", tau: Positive = 0.1) -> Tensor:
     r"""The log-ratio gap is drawn to where the optimum of E[Psi(p)] - tau KL has it, p being P(chosen beats rejected).
 

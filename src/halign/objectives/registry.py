@@ -29,9 +29,9 @@ class Objective:
         name: the word on the command line.
         kind: what one item is.
         settings: keyword-only argument -> (type, default).
-        needs: settings -> fields of the items that the data has to give.
+        needs: settings -> fields of the items that the data has to give; ranges: field -> where its values have to lie.
         conditions: setting -> the other settings' values without which it has no effect.
-        needs_reference, mismatched, statistics, remembers, monitor: see ``halign.objectives.contract``.
+        needs_reference, reads_preference, mismatched, statistics, remembers, monitor: see ``halign.objectives.contract``.
         text: of a method that is made of text (``halign.conditioning``), what rewrites the data; the settings are its own, and
             the loss is that of ``sft``.
     """
@@ -45,6 +45,8 @@ class Objective:
     statistics: Callable[..., dict[str, Tensor]] | None
     remembers: bool
     needs: Callable[[Mapping[str, Any]], tuple[str, ...]]
+    ranges: Mapping[str, tuple[float, float]]
+    reads_preference: bool
     conditions: Mapping[str, Mapping[str, Any]]
     monitor: Callable[..., dict[str, Tensor]] | None
     text: Callable[..., Any] | None = None
@@ -146,6 +148,8 @@ def _describe(name: str, function: Callable[..., Any]) -> Objective:
         statistics=getattr(function, "statistics", None),
         remembers=getattr(function, "remembers", False),
         needs=getattr(function, "needs", lambda settings: ()),
+        ranges=getattr(function, "ranges", {}),
+        reads_preference=getattr(function, "reads_preference", False),
         conditions=getattr(function, "conditions", {}),
         monitor=getattr(function, "monitor", None),
     )

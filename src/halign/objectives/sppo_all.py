@@ -17,7 +17,7 @@ def unreachable(lists: Lists, *, beta: float) -> dict[str, Tensor]:
 
 
 @monitored(unreachable)
-@needs("rewards")
+@needs("rewards", within=(0.0, 1.0))
 def sppo_all(lists: Lists, *, beta: Positive = 0.001) -> Tensor:
     r"""Each sample's log-ratio is drawn to how much more often than not it beats the samples of its prompt.
 

@@ -44,6 +44,7 @@ NOTE = (
     "Reward: mean of the share of guardrails in force that are kept, natural or not, and nothing invented or something. "
     "KL: nats per reply from the start model, on own samples. Drift: mean of log pi - log pi of the start model, nats per "
     "reply, of held-out good replies, and of the same with one guardrail broken. "
+    "Hindsight's chains of more than two replies end with the best one, which is then asked for first. "
     "* differs from the start model: the paired 95 % interval excludes zero."
 )
 
@@ -307,7 +308,8 @@ def _intro(job: Job) -> str:
     return (
         f"All methods start from one model, which has imitated {s['sft_conversations']} conversations. All learn from the "
         f"same replies with their true rewards, told in the form that each method takes, in {s['updates']} updates and one "
-        f"pass. Learning rate and strength were chosen on validation prompts with as many tries for each."
+        "pass (what does not fill an update is left out). Learning rate and strength were chosen on validation prompts with "
+        "as many tries for each."
     )
 
 
