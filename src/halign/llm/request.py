@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from halign.llm.endpoint import Endpoint
@@ -70,6 +70,13 @@ class Request:
         """The cache's key: SHA-256 of ``identity``."""
         text = json.dumps(self.identity(endpoint), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def drawn(self, seed: int, draw: int) -> Request:
+        """The request for one of several draws. Each sends a seed of its own: a server that honours seeds would give equal
+        replies.
+        """
+        digest = hashlib.sha256(f"{seed} {draw}".encode()).digest()
+        return replace(self, seed=int.from_bytes(digest[:4], "big") >> 1, sample=draw)
 
     @property
     def shown(self) -> str:
