@@ -186,6 +186,13 @@ def test_what_no_retry_mends_stops_the_job_and_keeps_what_is_done(status, words)
         assert server.asked.total() == 5
 
 
+def test_a_prompt_that_moderation_refuses_fails_alone():
+    with Server(lambda body, n: Fault(403, body="flagged") if last(body) == "prompt 2" else "ok") as server:
+        answers = Client(at(server, concurrency=1)).ask(asks(4))
+    assert [isinstance(a, Failure) for a in answers] == [False, False, True, False]
+    assert "flagged" in str(answers[2])
+
+
 def test_a_used_up_quota_is_no_rate_limit():
     fault = Fault(429, body='{"error": {"code": "insufficient_quota"}}')
     with Server(lambda b, n: fault) as server, pytest.raises(EndpointRefused, match="quota"):

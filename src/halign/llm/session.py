@@ -185,7 +185,14 @@ class Session:
                 )
                 body = answer.http_response.text
         except openai.APIStatusError as error:
-            raise judged(endpoint, error.status_code, error.response.text, error.response.headers) from None
+            found = judged(endpoint, error.status_code, error.response.text, error.response.headers)
+            if (
+                error.status_code == 403 and self._succeeded
+            ):  # the key is fine; some endpoints refuse what moderation flags so
+                raise ItemError(
+                    f"endpoint {endpoint} refuses it: {endpoint.scrub(error.response.text)[:300]}", 403
+                ) from None
+            raise found from None
         except (TimeoutError, openai.APITimeoutError):
             raise Transient(f"no answer within timeout = {endpoint.timeout:g} s", unsure=True) from None
         except openai.APIConnectionError as error:
