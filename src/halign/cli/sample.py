@@ -1,16 +1,27 @@
-"""``halign sample``: replies of a model to prompts in a file."""
+"""``halign sample``: replies of a model to prompts in a file; the model is on this machine or behind an endpoint."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import Progress
 
+from halign.errors import HalignError
+
+if TYPE_CHECKING:
+    from halign.dialogue import Dialogue
+    from halign.sampling import Sample
+
+AT_ENDPOINTS = "With --endpoint: "
+
 
 def sample(
-    model: Annotated[str, typer.Option(help="Folder, run folder or hub name.")],
+    model: Annotated[
+        str, typer.Option(help="Folder, run folder or hub name; with --endpoint its name there.")
+    ],
     prompts: Annotated[str, typer.Option(help="Prompts, or any data: its prompts are taken.")],
     output: Annotated[Path, typer.Option(help="JSONL to write: prompt, conversation, responses.")],
     n: Annotated[int, typer.Option(help="Replies to each prompt.", min=1)] = 1,
@@ -28,38 +39,115 @@ def sample(
         str | None, typer.Option(help="cpu, cuda ... Default: cuda where there is one.")
     ] = None,
     quantize: Annotated[str | None, typer.Option(help="4bit or 8bit (CUDA, bitsandbytes).")] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(help="Address of an OpenAI-compatible server, such as http://localhost:8000/v1."),
+    ] = None,
+    key_env: Annotated[
+        str | None, typer.Option(help=f"{AT_ENDPOINTS}environment variable that holds the key.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(help=f"{AT_ENDPOINTS}requests in flight at most. Default: 8.", min=1)
+    ] = None,
+    input_price: Annotated[
+        float | None, typer.Option(help=f"{AT_ENDPOINTS}price of a million prompt tokens.", min=0)
+    ] = None,
+    output_price: Annotated[
+        float | None, typer.Option(help=f"{AT_ENDPOINTS}price of a million reply tokens.", min=0)
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help=f"{AT_ENDPOINTS}stop before this is exceeded; needs prices.", min=0)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option(help=f"{AT_ENDPOINTS}say what it would cost, ask nothing.")
+    ] = False,
 ) -> None:
-    """Ask a model every prompt of a file and write its replies."""
+    """Ask a model every prompt of a file and write its replies. Replies of an endpoint are cached: the same command after an
+    interruption pays for nothing twice.
+    """
+    from halign.readers import read_prompts
+
+    remote: dict[str, Any] = {
+        "key_env": key_env,
+        "concurrency": concurrency,
+        "input_price": input_price,
+        "output_price": output_price,
+        "budget": budget,
+    }
+    local = {"top_k": top_k or None, "prefix": prefix, "device": device, "quantize": quantize}
+    given = {
+        k: v
+        for k, v in (local if endpoint else {**remote, "dry_run": dry_run or None}).items()
+        if v is not None
+    }
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise HalignError(
+            f"{names} would have no effect {'with' if endpoint else 'without'} --endpoint: leave it out"
+        )
+    asked = read_prompts(prompts)[:limit]
+    settings: dict[str, Any] = {
+        "n": n,
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_new_tokens": max_new_tokens,
+        "seed": seed,
+    }
+    if endpoint:
+        there = _sampler_at(endpoint, model, **remote)
+        if dry_run:
+            typer.echo(there.dry_run(asked, **settings))
+            return
+        try:
+            replies = _watched(there.sample, asked, **settings)
+        finally:
+            typer.echo(there.client.spent)
+    else:
+        replies = _watched(
+            _sampler_here(model, prefix, device, quantize).sample, asked, top_k=top_k, **settings
+        )
+    typer.echo(f"{_write(asked, replies, output)} prompts answered: {output}")
+
+
+def _sampler_here(model: str, prefix: str | None, device: str | None, quantize: str | None) -> Any:
     import torch
 
     from halign.models import load
-    from halign.readers import read_prompts, write_rows
     from halign.sampling import TransformersSampler
 
-    asked = read_prompts(prompts)[:limit]
     policy = load(model, device=device or ("cuda" if torch.cuda.is_available() else None), quantize=quantize)
+    return TransformersSampler(policy, prefix=prefix)
+
+
+def _sampler_at(url: str, model: str, *, budget: float | None, **settings: Any) -> Any:
+    from halign.llm import Client, Endpoint
+    from halign.sampling import EndpointSampler
+
+    endpoint = Endpoint(url, model, **{k: v for k, v in settings.items() if v is not None})
+    return EndpointSampler(Client(endpoint, budget=budget))
+
+
+def _watched(
+    ask: Callable[..., list[list[Sample]]], asked: Sequence[Dialogue], **settings: Any
+) -> list[list[Sample]]:
+    """The samples, with a bar while they come."""
     with Progress(transient=True) as bar:
-        task = bar.add_task("sampling", total=n * len(asked))
-        rows = TransformersSampler(policy, prefix=prefix).sample(
-            asked,
-            n=n,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-            progress=lambda done, total: bar.update(task, completed=done),
-        )
-    written = write_rows(
+        task = bar.add_task("sampling", total=settings["n"] * len(asked))
+        return ask(asked, progress=lambda done, total: bar.update(task, completed=done), **settings)
+
+
+def _write(asked: Sequence[Dialogue], replies: Sequence[Sequence[Sample]], output: Path) -> int:
+    from halign.readers import write_rows
+
+    return write_rows(
         (
             {
                 "conversation": p.meta["conversation"],
                 "guardrails": list(p.guardrails),
                 "prompt": [m.to_dict() for m in p.messages],
-                "responses": [{"content": s.text, "finished": s.finished} for s in replies],
+                "responses": [{"content": s.text, "finished": s.finished} for s in samples],
             }
-            for p, replies in zip(asked, rows, strict=True)
+            for p, samples in zip(asked, replies, strict=True)
         ),
         output,
     )
-    typer.echo(f"{written} prompts answered: {output}")

@@ -1,6 +1,7 @@
-"""Replies from a model: one ``Sampler`` protocol, and the sampler for Hugging Face models."""
+"""Replies from a model: one ``Sampler`` protocol, samplers for Hugging Face models and for chat endpoints."""
 
 from halign.sampling.local import TransformersSampler
 from halign.sampling.protocol import Progress, Sample, Sampler
+from halign.sampling.remote import EndpointSampler
 
-__all__ = ["Progress", "Sample", "Sampler", "TransformersSampler"]
+__all__ = ["EndpointSampler", "Progress", "Sample", "Sampler", "TransformersSampler"]
