@@ -177,3 +177,21 @@ def test_board_says_what_why_and_how_long(tmp_path):
     assert 9 < board.remaining() < 13  # 10 s left of stage one; the sum waits for it
     board.stop()
     assert "half way" in board.console.export_text()
+
+
+def test_more_stages_than_a_terminal_is_high_are_counted():
+    many = [Stage(f"s{i}", "tests.recipes.toy_stages:write", title=f"Stage {i}") for i in range(40)]
+    console = Console(record=True, width=100, force_terminal=True)
+    board = RichBoard(console)
+    for first in (0, 1):  # a recipe's second round counts from one again
+        board.start(many, {"s1"}, many[2:], 2)
+        board.begin("s5")
+        board.begin("s6")
+        board.finish("s6")
+        assert board.number == 2, first
+        console.print(board._view())
+        board.stop()
+    text = console.export_text()
+    assert "37 waiting, 1 cached, 1 running, 1 done" in text
+    assert "Stage 5" in text
+    assert "Stage 7" not in text

@@ -5,6 +5,7 @@ take.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,6 +18,9 @@ from rich.text import Text
 
 from halign.recipes.stages import Stage
 from halign.times import duration
+
+TALLEST = 30
+"""Stages that are shown a line each."""
 
 
 class Board(Protocol):
@@ -73,7 +77,7 @@ class RichBoard:
     ) -> None:
         self.lines = {s.name: _Line(s, "cached" if s.name in cached else "waiting") for s in stages}
         self.todo = {s.name for s in todo}
-        self.workers, self.began = workers, time.monotonic()
+        self.workers, self.began, self.number = workers, time.monotonic(), 0
         if not todo:
             self.console.print("Everything is there already; nothing to do.")
         elif self.console.is_terminal:
@@ -155,7 +159,14 @@ class RichBoard:
         table.add_column(justify="right", no_wrap=True)
         table.add_column(no_wrap=True, overflow="ellipsis")
         whys = []
-        for line in self.lines.values():
+        shown = list(self.lines.values())
+        if (
+            len(shown) > TALLEST
+        ):  # more than a terminal is high: what is going on, and how much of the rest there is
+            states = Counter(line.state for line in shown)
+            table.add_row("", f"[dim]{', '.join(f'{n} {state}' for state, n in states.items())}", "", "", "")
+            shown = [line for line in shown if line.state in ("running", "failed")]
+        for line in shown:
             title = line.stage.title or line.stage.name
             if line.state == "running":
                 spent = duration(time.monotonic() - line.since)
