@@ -12,6 +12,7 @@ from halign import measures
 from halign.binding import LIST_FIELDS, Scored, bind, concatenate, is_example, with_statistics
 from halign.config import RunConfig
 from halign.errors import HalignError
+from halign.evaluate.rewards import Comparison, comparisons
 from halign.items import Item, Kind
 from halign.objectives.items import Items, Singles
 from halign.objectives.kto import balanced_weights
@@ -113,7 +114,7 @@ class Losses:
         self, scored: Scored, statistics: Statistics, norms: Mapping[str, float]
     ) -> tuple[Tensor, measures.Sums]:
         """This pack's share of the step's loss, and what to log of it. Shares add up over packs and ranks."""
-        total: Tensor = scored.scores.logps.sum() * 0.0
+        total: Tensor = scored.scores.zero
         sums: measures.Sums = {}
         for objective, weight in self.objectives:
             items = with_statistics(bind(objective.kind, scored), statistics.get(objective.name, {}))
@@ -129,6 +130,12 @@ class Losses:
                 sums = measures.add(sums, measures.as_sums(watched))
         sums["loss"] = (float(total.detach()), 0.0)
         return total, sums
+
+    def comparisons(self, scored: Scored) -> list[Comparison]:
+        """What a pack says of a reward model's accuracy; nothing of language models."""
+        if scored.scores.values is None:
+            return []
+        return comparisons(bind(self.objectives[0][0].kind, scored))
 
     def describe(self) -> dict[str, Any]:
         """Names, weights and settings."""
