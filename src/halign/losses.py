@@ -12,11 +12,11 @@ from halign import measures
 from halign.binding import LIST_FIELDS, Scored, bind, concatenate, is_example, with_statistics
 from halign.config import RunConfig
 from halign.errors import HalignError
-from halign.evaluate.rewards import Comparison, comparisons
 from halign.items import Item, Kind
 from halign.objectives.items import Items, Singles
 from halign.objectives.kto import balanced_weights
 from halign.objectives.registry import Objective
+from halign.rewards.card import Compared, comparisons
 
 Statistics = Mapping[str, Mapping[str, Tensor]]
 """objective -> field -> scalar over the global step."""
@@ -131,7 +131,7 @@ class Losses:
         sums["loss"] = (float(total.detach()), 0.0)
         return total, sums
 
-    def comparisons(self, scored: Scored) -> list[Comparison]:
+    def comparisons(self, scored: Scored) -> list[Compared]:
         """What a pack says of a reward model's accuracy; nothing of language models."""
         if scored.scores.values is None:
             return []

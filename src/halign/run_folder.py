@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from halign.errors import HalignError
-from halign.evaluate.rewards import CARD
 from halign.models import RENDERING, Policy, environment
+from halign.rewards.card import CARD
 
 STATE = "halign_state"
 CHANGEABLE = frozenset({"save_every", "keep_checkpoints", "stop_below", "stop_drift", "tensorboard"})

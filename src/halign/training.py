@@ -31,7 +31,6 @@ from halign.binding import Scored
 from halign.checkpoints import Checkpoints, Part, random_state, set_random_state
 from halign.config import RunConfig, resolve
 from halign.errors import HalignError
-from halign.evaluate.rewards import Comparison, figures, report_card
 from halign.examples import Example
 from halign.lean import lean_layers
 from halign.losses import Losses, Statistics
@@ -43,6 +42,7 @@ from halign.probe import with_adapters
 from halign.progress import Display, step_note
 from halign.quantize import check_trainable, quantized_to
 from halign.reference import CachedReference, LiveReference, Reference, items_fingerprint
+from halign.rewards.card import Compared, figures, report_card
 from halign.rewards.model import is_reward_model, load_reward
 from halign.rewards.starting import as_reward
 from halign.run_folder import RunFolder
@@ -485,7 +485,7 @@ class Trainer:
         norms = self.losses.normalisers(plan.items)
         self.display.phase("evaluating", len(packs))
         sums: measures.Sums = {"loss": (0.0, 0.0)}
-        compared: list[Comparison] = []
+        compared: list[Compared] = []
         for number, (pack, batch) in enumerate(zip(packs, batches, strict=True)):
             scored = self._scored(plan, pack, batch)
             sums = measures.add(sums, self.losses.share(scored, statistics, norms)[1])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.progress import Progress
 
 
@@ -44,7 +45,7 @@ def score(
     examples = read(data)[:limit]
     found = [(number, e, r) for number, e in enumerate(examples) for r in responses(e)]
     asked = [(r.prompt, r.message) for _, _, r in found]
-    with Progress(transient=True) as bar:
+    with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("scoring", total=len(asked))
         values = reward.score(
             asked,

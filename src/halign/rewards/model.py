@@ -286,6 +286,8 @@ def load_reward(
             f"no reward model could be loaded from {name!r}: {str(error).splitlines()[0]}"
         ) from error
     config: Any = unwrap(model).config
+    if facts is not None:
+        config.pad_token_id = tokenizer.pad_token_id  # adapters leave their base's in its place
     if facts is None:
         outputs = [config.id2label[i] for i in range(config.num_labels)]
         facts = Facts() if len(outputs) == 1 else Facts("attributes", tuple(outputs))

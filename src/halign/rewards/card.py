@@ -1,7 +1,7 @@
 """How good a reward model is on comparisons that it has not seen.
 
->>> from halign.evaluate.rewards import Comparison, report_card
->>> seen = [Comparison(2.0, 9, 5, "a"), Comparison(1.0, 4, 4, "b"), Comparison(-0.5, 3, 6, "c"), Comparison(0.5, 7, 9, "c")]
+>>> from halign.rewards.card import Compared, report_card
+>>> seen = [Compared(2.0, 9, 5, "a"), Compared(1.0, 4, 4, "b"), Compared(-0.5, 3, 6, "c"), Compared(0.5, 7, 9, "c")]
 >>> card = report_card(seen)
 >>> card["accuracy"]["value"], card["longer_accuracy"]["value"]
 (0.75, 0.375)
@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from halign.evaluate.intervals import mean
 from halign.objectives.items import Items, ValueLists, ValuePairs
 from halign.objectives.values import compared
 
@@ -27,7 +26,7 @@ ALIKE = 0.1
 """Two responses are matched in length if they differ by at most this share of the longer one."""
 
 
-class Comparison(NamedTuple):
+class Compared(NamedTuple):
     """Of two responses one is preferred.
 
     Attributes:
@@ -42,7 +41,7 @@ class Comparison(NamedTuple):
     conversation: str
 
 
-def comparisons(items: Items) -> list[Comparison]:
+def comparisons(items: Items) -> list[Compared]:
     """The comparisons among some items, one by one; those in which neither response is preferred are left out."""
     if (
         isinstance(items, ValuePairs)
@@ -72,14 +71,14 @@ def _preferences(items: ValuePairs | ValueLists) -> list[float]:
     return [1.0] * len(items.conversation) if given is None else given.tolist()
 
 
-def _oriented(margin: float, length: float, other: float, conversation: str, preference: float) -> Comparison:
+def _oriented(margin: float, length: float, other: float, conversation: str, preference: float) -> Compared:
     """Seen from the response that is preferred."""
     if preference < 0.5:
-        return Comparison(-margin, other, length, conversation)
-    return Comparison(margin, length, other, conversation)
+        return Compared(-margin, other, length, conversation)
+    return Compared(margin, length, other, conversation)
 
 
-def report_card(seen: Sequence[Comparison]) -> dict[str, Any]:
+def report_card(seen: Sequence[Compared]) -> dict[str, Any]:
     """Accuracy and calibration on comparisons, JSON-ready.
 
     - ``accuracy``: share in which the preferred response gets the higher reward (a tie is half right), with a 95 % interval
@@ -133,8 +132,9 @@ def _right(margins: np.ndarray) -> np.ndarray:
 def _share(right: np.ndarray, clusters: Sequence[str]) -> dict[str, Any]:
     if len(set(clusters)) < 2:
         return {"value": float(right.mean()), "low": None, "high": None, "n": len(right), "clusters": 1}
-    found = mean(right.tolist(), clusters).to_dict()
-    return found | {"low": max(0.0, found["low"]), "high": min(1.0, found["high"])}
+    from halign.evaluate.intervals import share  # whose room is above this one
+
+    return share(right.tolist(), clusters).to_dict()
 
 
 def _reliability(confidence: np.ndarray, right: np.ndarray) -> list[dict[str, float]]:
