@@ -316,7 +316,7 @@ def test_training_learns_the_preferences_it_is_shown(tokenizer: Any, tmp_path: P
 def test_another_run_is_not_overwritten_by_accident(tokenizer: Any, tmp_path: Path, monkeypatch: Any) -> None:
     settings = SETTINGS | {"quiet": True, "max_steps": 2, "save_every": 1}
 
-    def crash(self: Trainer, done: int, row: Any, board: Any) -> None:
+    def crash(self: Trainer, *_: Any) -> None:
         raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:

@@ -289,6 +289,7 @@ def _reject_ineffective(
     compared = log_ratios or any(o.compares_distributions(settings[name]) for name, o in mixture.items())
     only_tokens = kinds == {"tokens"}
     rewritten = any(o.text for o in objectives)
+    valued = any(o.reads_values for o in objectives)
     low_rank = train.adapter_kind in LOW_RANK
     rules: dict[str, tuple[bool, str]] = {
         "lora_rank": (low_rank, f"adapter={train.adapter} has no rank; it has virtual_tokens"),
@@ -305,10 +306,16 @@ def _reject_ineffective(
         "past_masking": (only_tokens, "only token objectives train on one forward pass that may be noisy"),
         "dropout": (only_tokens, "preference objectives compare two forward passes, so dropout stays off"),
         "reference": (compared, "no objective here uses a reference"),
-        "pairs": (bool(kinds & {"pairs", "singles"}), "no objective here takes pairs or singles"),
+        "pairs": (
+            "pairs" in kinds or ("singles" in kinds and not valued),
+            "no objective here takes pairs or singles",
+        ),
         "balance": (any(o.name == "kto" for o in objectives), "only kto weighs good against bad"),
-        "threshold": ("singles" in kinds, "no objective here takes good and bad singles"),
-        "stop_below": ("pairs" in kinds, "only pairs have chosen responses"),
+        "threshold": ("singles" in kinds and not valued, "no objective here takes good and bad singles"),
+        "stop_below": (
+            "pairs" in kinds and not valued,
+            "only a policy's pairs have chosen responses that may fall",
+        ),
         "stop_drift": (log_ratios, "no objective here uses a reference"),
     }
     for name, (effective, why) in rules.items():
@@ -317,7 +324,7 @@ def _reject_ineffective(
         if name in given and not effective and getattr(train, name) not in (False, None, default):
             raise HalignError(f"{name} would have no effect: {why}")
     _check_adapter(train)
-    if train.adapter in VIRTUAL and any(o.reads_values for o in objectives):
+    if train.adapter in VIRTUAL and valued:
         raise HalignError(f"adapter={train.adapter} does not go with reward models; use adapter=lora")
 
 

@@ -34,7 +34,7 @@ from halign.errors import HalignError
 from halign.examples import Example
 from halign.lean import lean_layers
 from halign.losses import Losses, Statistics
-from halign.models import Policy, checkpoint_gradients, disable_dropout, fingerprint, load
+from halign.models import Policy, checkpoint_gradients, disable_dropout, fingerprint
 from halign.plan import Pack, Plan, Step
 from halign.preflight_model import check_positions, preflight
 from halign.prepare import Prepared, prepare
@@ -43,7 +43,7 @@ from halign.progress import Display, step_note
 from halign.quantize import check_trainable, quantized_to
 from halign.reference import CachedReference, LiveReference, Reference, items_fingerprint
 from halign.rewards.card import Compared, figures, report_card
-from halign.rewards.model import is_reward_model, load_reward
+from halign.rewards.model import load_any
 from halign.rewards.starting import as_reward
 from halign.run_folder import RunFolder
 from halign.scoring import make_scorer, score
@@ -133,15 +133,6 @@ def train(
     with Display(quiet=quiet or os.environ.get("RANK", "0") != "0") as display:
         Trainer(policy, examples, evaluation, config, folder, display, dict(record or {}), overwrite).run()
     return Run(folder.path, folder.metrics(), policy)
-
-
-def load_any(source: str | Path, **options: Any) -> Policy:
-    """A language model, or a reward model where the folder holds one. Options are ``halign.load``'s."""
-    if not is_reward_model(source):
-        return load(source, **options)
-    if options.pop("quantize", None):
-        raise HalignError("quantize would have no effect: a reward model is loaded as it is")
-    return load_reward(source, **options)
 
 
 class Trainer:

@@ -12,6 +12,8 @@ import transformers
 from tests.conftest import conversation_rows, make_llama
 from tests.test_training import SETTINGS, assert_same, moved, step_gradients, trainer_for
 
+from halign.adapters.build import has_adapters
+from halign.adapters.merging import merge
 from halign.errors import HalignError
 from halign.models import Policy, load
 from halign.preflight_model import check_model
@@ -199,6 +201,14 @@ def test_lora_on_the_trunk_and_the_head_in_full(policy_folder: Path, tmp_path: P
     assert torch.allclose(again.score(asked), ours, atol=1e-5)
     assert float(ours.std()) > 1e-3
     assert "not_reference" not in (run.path / "preflight.txt").read_text()
+    merge(run.path, tmp_path / "merged")
+    plain = load_reward(tmp_path / "merged")
+    assert not has_adapters(plain.model)
+    assert torch.allclose(plain.score(asked), ours, atol=1e-4)
+    onward = train(
+        run.path, rows, "reward", output=tmp_path / "on", **QUIET | {"lora_rank": 2, "max_steps": 1}
+    )
+    assert onward.metrics[0]["loss"] < 0.69
 
 
 def test_what_does_not_go_with_a_reward_model(tokenizer: Any, tmp_path: Path) -> None:
@@ -207,6 +217,7 @@ def test_what_does_not_go_with_a_reward_model(tokenizer: Any, tmp_path: Path) ->
         ("reward+attributes", {}, "attributes cannot share a mixture"),
         ("reward", {"reference": "frozen"}, "reference would have no effect"),
         ("reward", {"curvature": 0.5}, "curvature would have no effect"),
+        ("pairwise", {"stop_below": 1.0}, "stop_below would have no effect"),
         ("reward", {"adapter": "prompt"}, "does not go with reward models"),
         ("reward", {"score_margin": 1.0}, "reward needs rewards"),
     ):

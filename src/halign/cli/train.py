@@ -99,8 +99,8 @@ def train(
     halign train ipo --model Qwen/Qwen3-0.6B --data pairs.jsonl --output runs/ipo beta=0.1 learning_rate=2e-6
     """
     from halign.readers import read
+    from halign.rewards.model import load_any
     from halign.run_folder import RunFolder
-    from halign.training import load_any
     from halign.training import train as run_training
 
     given = read_yaml(config) if config else {}

@@ -44,9 +44,9 @@ def reward(
     theory, for judges to whom losing matters more than winning: :math:`v(h) = (h - h_0)^a` above the reference point and
     :math:`-\lambda (h_0 - h)^a` below.
 
-    Source: Bradley-Terry loss and the weight 1 / |C|: Ouyang et al. 2022 (InstructGPT), arXiv 2203.02155, equation 1; the margin:
-    Touvron et al. 2023 (Llama 2), arXiv 2307.09288; centring: Eisenstein et al. 2023, arXiv 2312.09244; the value function:
-    Kahneman and Tversky, with the curvature and loss aversion of Tversky and Kahneman 1992, as arXiv 2402.01306 cites it.
+    Source: Bradley-Terry loss and the weight of a comparison: Ouyang et al. 2022 (InstructGPT), arXiv 2203.02155, equation 1; the
+    margin: Touvron et al. 2023 (Llama 2), arXiv 2307.09288; centring: Eisenstein et al. 2023, arXiv 2312.09244; the value
+    function: Tversky and Kahneman 1992 with their curvature and loss aversion, as arXiv 2402.01306 gives it.
 
     Args:
         lists: L lists; uses ``values``, ``ranks``, ``mask``, ``preference``, and ``rewards`` with ``score_margin``.

@@ -24,7 +24,7 @@ from halign.errors import HalignError
 from halign.examples import versus
 from halign.items import Path as TokenPath
 from halign.likelihood import Prompt, Response, as_path, as_prompt, make_renderer, path_values
-from halign.models import DTYPES, RENDERING, Policy
+from halign.models import DTYPES, RENDERING, Policy, load
 from halign.rewards.facts import Facts
 from halign.scoring import backbone, unwrap
 
@@ -334,3 +334,12 @@ def _with_adapters(path: Path, facts: Facts, dtype: str, trust_remote_code: bool
         base_name, dtype, trust_remote_code, num_labels=len(labels), id2label=dict(enumerate(labels))
     )
     return PeftModel.from_pretrained(base, str(path), is_trainable=True)
+
+
+def load_any(source: str | Path, **options: Any) -> Policy:
+    """A language model, or a reward model where the folder holds one. Options are ``halign.load``'s."""
+    if not is_reward_model(source):
+        return load(source, **options)
+    if options.pop("quantize", None):
+        raise HalignError("quantize would have no effect: a reward model is loaded as it is")
+    return load_reward(source, **options)
