@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from halign.models import Policy, load
     from halign.readers import read
     from halign.reporting import report
-    from halign.rewards.model import RewardModel, load_reward
+    from halign.rewards.loading import load_reward
+    from halign.rewards.model import RewardModel
     from halign.training import Run, train
 
 __version__ = "0.1.0"
@@ -33,7 +34,7 @@ _HOME = {
     "Run": "halign.training",
     "compare": "halign.evaluate",
     "load": "halign.models",
-    "load_reward": "halign.rewards.model",
+    "load_reward": "halign.rewards.loading",
     "logps": "halign.likelihood",
     "merge": "halign.adapters.merging",
     "read": "halign.readers",

@@ -31,7 +31,7 @@ def measure(items: Items) -> Sums:
     the log-ratios of the good and the bad, ``z0``. Tokens: ``nll`` per token.
 
     Of reward models: ``accuracy`` and ``margin`` over comparisons (not lists), with ties of the data left out; ``reward``, the
-    mean over responses; ``mean_absolute_error`` of regressed attributes.
+    mean over responses; ``mean_absolute_error`` of attributes.
     """
     values: dict[str, Tensor] = {}
     with torch.no_grad():
@@ -48,9 +48,9 @@ def measure(items: Items) -> Sums:
         elif isinstance(items, ValuePairs):
             margin = _for_the_preferred((items.chosen_values - items.rejected_values) / 2, items.preference)
             values = {"margin": margin, "accuracy": ahead(margin)}
-        elif isinstance(items, ValueSingles) and items.values.shape == items.attributes.shape:
+        elif isinstance(items, ValueSingles):
             known = items.attributes.isfinite()
-            values = {"mean_absolute_error": (items.values - items.attributes)[known].abs()}
+            values = {"mean_absolute_error": (_expected(items) - items.attributes)[known].abs()}
     return as_sums(values)
 
 
@@ -73,6 +73,15 @@ def ahead(margin: Tensor) -> Tensor:
     """1 where a margin is positive, 0 where it is negative. A tie is half right: before training every margin is zero, and
     chance is one half."""
     return (margin > 0).float() + 0.5 * (margin == 0).float()
+
+
+def _expected(singles: ValueSingles) -> Tensor:
+    """Values of the attributes as the model has them, [R, k]; of categorical ones the expected level."""
+    (rows, count), outputs = singles.attributes.shape, singles.values.shape[1]
+    if outputs == count:
+        return singles.values
+    by_level = singles.values.reshape(rows, count, -1).softmax(-1)
+    return by_level @ torch.arange(by_level.shape[2], dtype=by_level.dtype, device=by_level.device)
 
 
 def _value_lists(lists: ValueLists) -> dict[str, Tensor]:

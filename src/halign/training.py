@@ -43,7 +43,7 @@ from halign.progress import Display, step_note
 from halign.quantize import check_trainable, quantized_to
 from halign.reference import CachedReference, LiveReference, Reference, items_fingerprint
 from halign.rewards.card import Compared, figures, report_card
-from halign.rewards.model import load_any
+from halign.rewards.loading import load_any
 from halign.rewards.starting import as_reward
 from halign.run_folder import RunFolder
 from halign.scoring import make_scorer, score

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from halign.cli.main import app
 from halign.errors import HalignError
 from halign.readers import read
-from halign.rewards.model import load_reward
+from halign.rewards.loading import load_reward
 
 SMALL = ["learning_rate=1e-2", "tensorboard=false"]
 

@@ -15,7 +15,9 @@ from halign.errors import HalignError
 from halign.models import Policy
 from halign.readers import read
 from halign.rewards.facts import Facts
-from halign.rewards.model import RewardModel, from_causal, load_reward
+from halign.rewards.loading import load_reward
+from halign.rewards.model import RewardModel
+from halign.rewards.starting import from_causal
 from halign.training import train
 
 

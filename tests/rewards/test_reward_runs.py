@@ -20,7 +20,8 @@ from halign.preflight_model import check_model
 from halign.readers import read
 from halign.reporting import report
 from halign.rewards.card import Compared, report_card
-from halign.rewards.model import RewardModel, load_reward
+from halign.rewards.loading import load_reward
+from halign.rewards.model import RewardModel
 from halign.training import Interrupted, train
 
 QUIET = SETTINGS | {"quiet": True}

@@ -12,9 +12,9 @@ from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.models import Policy
 from halign.rewards.facts import Facts
-from halign.rewards.model import from_causal
 from halign.rewards.protocol import LearnedReward, Reward
 from halign.rewards.rules import RuleReward, care_rules
+from halign.rewards.starting import from_causal
 from halign.worlds import care
 
 

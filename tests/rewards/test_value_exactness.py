@@ -19,7 +19,8 @@ from halign.likelihood import as_path, make_renderer, path_values
 from halign.models import Policy, load
 from halign.probe import probe
 from halign.rewards.facts import Facts
-from halign.rewards.model import from_causal, load_reward
+from halign.rewards.loading import load_reward
+from halign.rewards.starting import from_causal
 from halign.scoring import ValueScorer, make_scorer
 from halign.trie import tree_batch
 

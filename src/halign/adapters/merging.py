@@ -22,7 +22,7 @@ from halign.likelihood import Prompt, make_renderer
 from halign.models import DTYPES, RENDERING, Policy
 from halign.preflight_model import TOKEN_TOLERANCE
 from halign.probe import separate_token_logps, separate_values
-from halign.rewards.model import load_any
+from halign.rewards.loading import load_any
 from halign.scoring import unwrap, value_head
 
 _RANDOM_PATHS, _RANDOM_LENGTH = 4, 32

@@ -37,7 +37,7 @@ def score(
 
     from halign.conditioning.responses import responses
     from halign.readers import read, write_rows
-    from halign.rewards.model import load_reward
+    from halign.rewards.loading import load_reward
 
     reward = load_reward(
         model, weights=_weights(weights), device=device or ("cuda" if torch.cuda.is_available() else None)

@@ -99,7 +99,7 @@ def train(
     halign train ipo --model Qwen/Qwen3-0.6B --data pairs.jsonl --output runs/ipo beta=0.1 learning_rate=2e-6
     """
     from halign.readers import read
-    from halign.rewards.model import load_any
+    from halign.rewards.loading import load_any
     from halign.run_folder import RunFolder
     from halign.training import train as run_training
 
