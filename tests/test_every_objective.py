@@ -61,8 +61,19 @@ def pair_rows() -> list[dict[str, Any]]:
     return rows
 
 
+def rated_rows() -> list[dict[str, Any]]:
+    """Rankings whose responses have attributes, some of them unknown."""
+    rows = ranking_rows()
+    for row in rows:
+        for k, response in enumerate(row["responses"]):
+            response["attributes"] = {"helpfulness": k % 5} | ({"verbosity": (k + 2) % 5} if k % 3 else {})
+    return rows
+
+
 def rows_for(name: str) -> list[dict[str, Any]]:
     kind = find(name).kind
+    if find(name).reads_values and kind == "singles":
+        return rated_rows()
     if find(name).text:  # made of text: rankings with words of feedback
         rows = ranking_rows()
         for row in rows:
@@ -80,6 +91,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("dpo", {"divergence": "js"}),
     ("pro", {"temperature": "none"}),
     ("kto", {"balance": True}),
+    ("reward", {"score_margin": 0.5, "centring": 0.01, "link": "kahneman_tversky"}),
+    ("attributes", {"head": "categorical"}),
 ]
 
 

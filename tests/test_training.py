@@ -17,6 +17,7 @@ from halign.errors import HalignError
 from halign.models import Policy, load
 from halign.progress import Display
 from halign.readers import read
+from halign.rewards.starting import as_reward
 from halign.run_folder import RunFolder
 from halign.training import Interrupted, Trainer, train
 from tests.conftest import conversation_rows, make_llama
@@ -30,6 +31,7 @@ def trainer_for(
     """A trainer that is set up and has not stepped."""
     examples = read(rows or conversation_rows())
     config = resolve(objective, SETTINGS | settings)
+    policy = as_reward(policy, config, examples)
     folder = RunFolder(tmp_path / f"run{len(list(tmp_path.iterdir()))}")
     trainer = Trainer(policy, examples, None, config, folder, Display(quiet=True), {})
     trainer.folder.start(trainer.record)
@@ -314,7 +316,7 @@ def test_training_learns_the_preferences_it_is_shown(tokenizer: Any, tmp_path: P
 def test_another_run_is_not_overwritten_by_accident(tokenizer: Any, tmp_path: Path, monkeypatch: Any) -> None:
     settings = SETTINGS | {"quiet": True, "max_steps": 2, "save_every": 1}
 
-    def crash(self: Trainer, done: int, row: Any, board: Any) -> None:
+    def crash(self: Trainer, *_: Any) -> None:
         raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:

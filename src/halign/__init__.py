@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from halign.models import Policy, load
     from halign.readers import read
     from halign.reporting import report
+    from halign.rewards.loading import load_reward
+    from halign.rewards.model import RewardModel
     from halign.training import Run, train
 
 __version__ = "0.1.0"
@@ -28,9 +30,11 @@ _HOME = {
     "DataError": "halign.errors",
     "HalignError": "halign.errors",
     "Policy": "halign.models",
+    "RewardModel": "halign.rewards.model",
     "Run": "halign.training",
     "compare": "halign.evaluate",
     "load": "halign.models",
+    "load_reward": "halign.rewards.loading",
     "logps": "halign.likelihood",
     "merge": "halign.adapters.merging",
     "read": "halign.readers",
@@ -42,10 +46,12 @@ __all__ = [
     "DataError",
     "HalignError",
     "Policy",
+    "RewardModel",
     "Run",
     "compare",
     "judges",
     "load",
+    "load_reward",
     "logps",
     "merge",
     "read",

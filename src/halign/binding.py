@@ -1,4 +1,4 @@
-"""From a pack and its scores to what objectives take: Pairs, Lists, Singles, Tokens."""
+"""From a pack and its scores to what objectives take: Pairs, Lists, Singles, Tokens; ValuePairs ... of a reward model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from halign.items import Item, Kind
-from halign.objectives.items import Items, Lists, Pairs, Singles, Tokens
+from halign.objectives.items import (
+    Items,
+    Lists,
+    Pairs,
+    Singles,
+    Tokens,
+    ValueLists,
+    ValuePairs,
+    ValueSingles,
+)
 from halign.plan import Pack
 from halign.scoring import Scores
 
@@ -47,7 +56,11 @@ class Scored:
 
 
 def bind(kind: Kind, scored: Scored) -> Items:
-    """The pack's items of one kind. ``tokens`` are also read off the first responses of pairs, lists and good singles."""
+    """The pack's items of one kind. ``tokens`` are also read off the first responses of pairs, lists and good singles.
+
+    Where the scores are a reward model's values, ``ValuePairs``, ``ValueLists`` or ``ValueSingles``."""
+    if scored.scores.values is not None:
+        return _VALUED[kind](scored, scored.scores.values)
     makers: dict[Kind, Callable[[Scored], Items]] = {
         "pairs": _pairs,
         "lists": _lists,
@@ -71,7 +84,7 @@ class _Picked:
         for response, slot in enumerate(scored.pack.slots):
             first.setdefault(slot.item, response)
         chosen = {i: r for i, r in first.items() if wanted(scored.items[i])}
-        return cls([scored.items[i] for i in chosen], list(chosen.values()), scored.scores.logps.device)
+        return cls([scored.items[i] for i in chosen], list(chosen.values()), scored.scores.lengths.device)
 
     def responses(self) -> Tensor:
         """int64, the first response of each item."""
@@ -102,6 +115,13 @@ class _Picked:
             "weight": torch.tensor(weights, dtype=torch.float32, device=self.device),
             "conversation": [i.conversation for i in self.items],
         }
+
+    def places(self) -> tuple[Tensor, Tensor]:
+        """Of lists: the number of each response, int64 [L, K], and where there is one, bool [L, K]."""
+        counts = [len(i.paths) for i in self.items]
+        places = torch.arange(max(counts, default=1), device=self.device)[None, :]
+        last = torch.tensor(counts, dtype=torch.long, device=self.device)[:, None] - 1
+        return self.responses()[:, None] + torch.minimum(places, last), places <= last
 
 
 def _pairs(scored: Scored) -> Pairs:
@@ -140,22 +160,58 @@ def _singles(scored: Scored) -> Singles:
 
 def _lists(scored: Scored) -> Lists:
     picked = _Picked.of(scored, lambda i: i.kind == "lists")
-    counts = [len(i.paths) for i in picked.items]
-    width = max(counts, default=1)
-    places = torch.arange(width, device=picked.device)
-    last = torch.tensor(counts, dtype=torch.long, device=picked.device)[:, None] - 1
-    index = picked.responses()[:, None] + torch.minimum(places[None, :], last)
+    index, mask = picked.places()
     ref = scored.ref_logps
-    tables: dict[str, Any] = {name: picked.table(name, width) for name in LIST_FIELDS}
+    tables: dict[str, Any] = {name: picked.table(name, mask.shape[1]) for name in LIST_FIELDS}
     return Lists(
         logps=scored.scores.logps[index],
         ref_logps=None if ref is None else ref[index],
         lengths=scored.scores.lengths.float()[index],
-        mask=places[None, :] <= last,
+        mask=mask,
         **tables,
         **picked.common(),
     )
 
+
+def _value_lists(scored: Scored, values: Tensor) -> ValueLists:
+    picked = _Picked.of(scored, lambda i: i.kind == "lists")
+    index, mask = picked.places()
+    return ValueLists(
+        values=values[index, 0],
+        mask=mask,
+        ranks=picked.table("ranks", mask.shape[1]),
+        rewards=picked.table("rewards", mask.shape[1]),
+        lengths=scored.scores.lengths.float()[index],
+        preference=picked.column("preference", 1.0),
+        **picked.common(),
+    )
+
+
+def _value_pairs(scored: Scored, values: Tensor) -> ValuePairs:
+    picked = _Picked.of(scored, lambda i: i.kind == "pairs")
+    chosen, lengths = picked.responses(), picked.table("lengths", 2)
+    return ValuePairs(
+        chosen_values=values[chosen, 0],
+        rejected_values=values[chosen + 1, 0],
+        preference=picked.column("preference", 1.0),
+        chosen_lengths=None if lengths is None else lengths[:, 0],
+        rejected_lengths=None if lengths is None else lengths[:, 1],
+        **picked.common(),
+    )
+
+
+def _value_singles(scored: Scored, values: Tensor) -> ValueSingles:
+    picked = _Picked.of(scored, lambda i: i.kind == "singles")
+    rows: list[Any] = [i.values["attributes"] for i in picked.items]
+    known = torch.tensor(rows, dtype=torch.float32, device=picked.device).reshape(len(rows), -1)
+    return ValueSingles(values=values[picked.responses()], attributes=known, **picked.common())
+
+
+_VALUED: dict[Kind, Callable[[Scored, Tensor], Items]] = {
+    "lists": _value_lists,
+    "pairs": _value_pairs,
+    "singles": _value_singles,
+}
 
 LIST_FIELDS = ("rewards", "ranks", "behaviour_logps", "prior_logps", "attribute_logps")
 """Fields of ``Lists`` that the data gives, one number per response."""
@@ -194,11 +250,20 @@ def with_statistics(items: Items, statistics: Mapping[str, Tensor]) -> Items:
 
 def count(items: Items) -> int:
     """How many there are."""
-    return len(items.chosen_logps if isinstance(items, Pairs) else items.logps)
+    return len(_column(items))
 
 
 def _device(items: Items) -> torch.device:
-    return (items.chosen_logps if isinstance(items, Pairs) else items.logps).device
+    return _column(items).device
+
+
+def _column(items: Items) -> Tensor:
+    """What the model said of each item."""
+    if isinstance(items, Pairs):
+        return items.chosen_logps
+    if isinstance(items, ValuePairs):
+        return items.chosen_values
+    return items.values if isinstance(items, ValueLists | ValueSingles) else items.logps
 
 
 def concatenate(parts: Sequence[Items]) -> Items:

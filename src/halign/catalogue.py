@@ -133,6 +133,7 @@ def _joined(text: str) -> str:
 def _needs(objective: Objective) -> list[str]:
     fields = objective.needs({name: default for name, (_, default) in objective.settings.items()})
     found = ["a reference model"] if objective.needs_reference else []
+    found += ["a value head: it makes a reward model"] if objective.reads_values else []
     found += [f"{field.replace('_', ' ')} in the data" for field in fields]
     if objective.mismatched:
         found.append("two conversations or more (mismatched completions)")

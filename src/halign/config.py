@@ -41,6 +41,11 @@ class RunConfig(BaseModel):
         """The text method that rewrites the data, if the objective is one."""
         return next((o for o, _ in self.objectives if o.text), None)
 
+    @property
+    def reads_values(self) -> bool:
+        """True if it trains a reward model."""
+        return any(o.reads_values for o, _ in self.objectives)
+
     def to_dict(self) -> dict[str, Any]:
         """Flat, as YAML reads it back: train settings at the top, each objective's settings under its name."""
         return {
@@ -191,12 +196,14 @@ def resolve(objective: str | Mapping[str, float], settings: Mapping[str, Any]) -
         )
     complete = {name: _complete(objectives[name], own[name]) for name in mixture}
     _reject_mixed_texts(list(objectives.values()))
+    _reject_mixed_values(list(objectives.values()))
     _reject_ineffective(train, set(train_given), objectives, complete)
     if train.max_tokens is None:
         train = train.model_copy(update={"max_tokens": 16384 if torch.cuda.is_available() else 2048})
     if train.learning_rate is None:
         imitating = all(o.kind == "tokens" or o.name == "preferred_ft" for o in objectives.values())
         rate = 2e-5 if imitating else 1e-6
+        rate = 1e-5 if any(o.reads_values for o in objectives.values()) else rate
         train = train.model_copy(update={"learning_rate": rate * _raised_rate(train.adapter_kind)})
     return RunConfig(objective=mixture, objective_settings=complete, train=train)
 
@@ -260,6 +267,17 @@ def _reject_mixed_texts(objectives: Sequence[Objective]) -> None:
             )
 
 
+def _reject_mixed_values(objectives: Sequence[Objective]) -> None:
+    """A reward model has one head, which means one thing, and no words."""
+    valued = [o for o in objectives if o.reads_values]
+    for other in objectives:
+        if valued and (not other.reads_values or other.kind != valued[0].kind):
+            raise HalignError(
+                f"{valued[0].name} trains a reward model's head, so {other.name} cannot share a mixture with it; train them one "
+                "after the other"
+            )
+
+
 def _reject_ineffective(
     train: TrainSettings,
     given: set[str],
@@ -274,6 +292,7 @@ def _reject_ineffective(
     against = any(o.needs_reference and o.kind in ("pairs", "lists") for o in objectives)
     only_tokens = kinds == {"tokens"}
     rewritten = any(o.text for o in objectives)
+    valued = any(o.reads_values for o in objectives)
     low_rank = train.adapter_kind in LOW_RANK
     rules: dict[str, tuple[bool, str]] = {
         "lora_rank": (low_rank, f"adapter={train.adapter} has no rank; it has virtual_tokens"),
@@ -290,9 +309,12 @@ def _reject_ineffective(
         "past_masking": (only_tokens, "only token objectives train on one forward pass that may be noisy"),
         "dropout": (only_tokens, "preference objectives compare two forward passes, so dropout stays off"),
         "reference": (compared, "no objective here uses a reference"),
-        "pairs": (bool(kinds & {"pairs", "singles"}), "no objective here takes pairs or singles"),
+        "pairs": (
+            "pairs" in kinds or ("singles" in kinds and not valued),
+            "no objective here takes pairs or singles",
+        ),
         "balance": (any(o.name == "kto" for o in objectives), "only kto weighs good against bad"),
-        "threshold": ("singles" in kinds, "no objective here takes good and bad singles"),
+        "threshold": ("singles" in kinds and not valued, "no objective here takes good and bad singles"),
         "stop_below": (against, "only pairs and lists with a reference have log-ratios of chosen responses"),
         "stop_drift": (log_ratios, "no objective here uses a reference"),
     }
@@ -302,6 +324,8 @@ def _reject_ineffective(
         if name in given and not effective and getattr(train, name) not in (False, None, default):
             raise HalignError(f"{name} would have no effect: {why}")
     _check_adapter(train)
+    if train.adapter in VIRTUAL and valued:
+        raise HalignError(f"adapter={train.adapter} does not go with reward models; use adapter=lora")
 
 
 def _check_adapter(train: TrainSettings) -> None:

@@ -49,6 +49,21 @@ class Preference:
 
 
 @dataclass(frozen=True, slots=True)
+class Duel(Preference):
+    """A preference whose two responses are read together, one after the other (a pairwise preference model)."""
+
+    @property
+    def orders(self) -> tuple[Message, Message]:
+        """Both responses as one message: the chosen one first, and the rejected one first."""
+        return versus(self.chosen, self.rejected), versus(self.rejected, self.chosen)
+
+
+def versus(first: Message, second: Message) -> Message:
+    """Two responses as one message."""
+    return Message(first.role, f"Response 1:\n{first.content}\n\nResponse 2:\n{second.content}")
+
+
+@dataclass(frozen=True, slots=True)
 class Ranking:
     """K responses to one prompt, best first.
 
@@ -70,7 +85,11 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """One response, good or bad on its own."""
+    """One response, good or bad on its own.
+
+    Attributes:
+        attributes: values of the attributes that a reward model is trained on, NaN where unknown.
+    """
 
     prompt: Dialogue
     response: Message
@@ -78,6 +97,7 @@ class Rating:
     conversation: str
     score: float | None = None
     weight: float = 1.0
+    attributes: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

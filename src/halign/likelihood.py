@@ -1,9 +1,9 @@
-"""Log-probabilities of responses, for anyone who has a policy and some text."""
+"""Log-probabilities of responses, and rewards, for anyone who has a model and some text."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from halign.items import Item, Path
 from halign.models import Policy
 from halign.plan import Plan, Slot
 from halign.render import Renderer
-from halign.scoring import Scorer, Scores
+from halign.scoring import Scores, make_scorer
 from halign.trie import tree_batch
 
 Prompt = Dialogue | str | Sequence[Mapping[str, Any] | Message]
@@ -52,12 +52,11 @@ def logps(
         HalignError: if a response does not fit its prompt's template.
     """
     renderer = make_renderer(policy, prefix)
-    paths = [_path(renderer, prompt, response) for prompt, response in responses]
+    paths = [as_path(renderer, prompt, response) for prompt, response in responses]
     scored = path_logps(policy, paths, separate=separate, max_tokens=max_tokens, dtype=dtype)
     return torch.stack([s.sum() for s in scored]) if scored else torch.zeros(0)
 
 
-@torch.no_grad()
 def path_logps(
     policy: Policy,
     paths: Sequence[Path],
@@ -67,12 +66,51 @@ def path_logps(
     dtype: str = "fp32",
 ) -> list[Tensor]:
     """Token log-probabilities of every path's response, float32 [n] each, on the CPU, in the order given."""
+    return _each(
+        policy,
+        paths,
+        lambda scores: torch.split(scores.token_logps.cpu(), scores.lengths.tolist()),
+        separate,
+        max_tokens,
+        dtype,
+    )
+
+
+def path_values(
+    policy: Policy,
+    paths: Sequence[Path],
+    *,
+    separate: bool = False,
+    max_tokens: int = 4096,
+    dtype: str = "fp32",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Tensor]:
+    """A reward model's outputs at the end of every path, float32 [k] each, on the CPU, in the order given."""
+
+    def values(scores: Scores) -> tuple[Tensor, ...]:
+        assert scores.values is not None
+        return scores.values.cpu().unbind(0)
+
+    return _each(policy, paths, values, separate, max_tokens, dtype, progress)
+
+
+@torch.no_grad()
+def _each(
+    policy: Policy,
+    paths: Sequence[Path],
+    read: Callable[[Scores], Sequence[Tensor]],
+    separate: bool,
+    max_tokens: int,
+    dtype: str,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Tensor]:
+    """What ``read`` takes from the scores, path by path."""
     model, capability = policy.model, policy.capability
     separate = separate or not capability.scheme.shares
     flat = capability.scheme.kernel == "trie" and not separate
     items = [Item("tokens", (path,), _first_tokens(path)) for path in paths]
     plan = Plan(items, batch_items=len(items), max_tokens=max_tokens, separate=separate, flat=flat)
-    scorer = Scorer(model, capability.scheme, capability.transform)
+    scorer = make_scorer(model, capability.scheme, capability.transform)
     was_training = model.training
     model.eval()
     found: dict[Slot, Tensor] = {}
@@ -83,8 +121,8 @@ def path_logps(
             )
             with _precision(policy.device, dtype):
                 scores: Scores = scorer(batch)
-            parts = torch.split(scores.token_logps.cpu(), scores.lengths.tolist())
-            found |= dict(zip(pack.slots, parts, strict=True))
+            found |= dict(zip(pack.slots, read(scores), strict=True))
+            progress(len(found), len(items))
     finally:
         model.train(was_training)
     return [found[Slot(i, 0)] for i in range(len(items))]
@@ -114,8 +152,18 @@ def _first_tokens(path: Path) -> str:
     return path.ids[:8].tobytes().hex()
 
 
-def _path(renderer: Renderer, prompt: Prompt, response: Response) -> Path:
-    dialogue = prompt if isinstance(prompt, Dialogue) else Dialogue.of(prompt)
+def as_prompt(prompt: Prompt) -> Dialogue:
+    """A prompt as a dialogue."""
+    return prompt if isinstance(prompt, Dialogue) else Dialogue.of(prompt)
+
+
+def as_path(renderer: Renderer, prompt: Prompt, response: Response) -> Path:
+    """A prompt and a response, rendered.
+
+    Raises:
+        HalignError: if the response does not fit its prompt's template.
+    """
+    dialogue = as_prompt(prompt)
     if isinstance(response, str | Message):
         role = "raw" if dialogue.is_raw else "assistant"
         message = Message(role, response) if isinstance(response, str) else response

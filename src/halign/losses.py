@@ -16,6 +16,7 @@ from halign.items import Item, Kind
 from halign.objectives.items import Items, Singles
 from halign.objectives.kto import balanced_weights
 from halign.objectives.registry import Objective
+from halign.rewards.card import Compared, comparisons
 
 Statistics = Mapping[str, Mapping[str, Tensor]]
 """objective -> field -> scalar over the global step."""
@@ -114,7 +115,7 @@ class Losses:
         self, scored: Scored, statistics: Statistics, norms: Mapping[str, float]
     ) -> tuple[Tensor, measures.Sums]:
         """This pack's share of the step's loss, and what to log of it. Shares add up over packs and ranks."""
-        total: Tensor = scored.scores.logps.sum() * 0.0
+        total: Tensor = scored.scores.zero
         sums: measures.Sums = {}
         for objective, weight in self.objectives:
             bound = bind(objective.kind, scored)
@@ -133,6 +134,12 @@ class Losses:
                 sums = measures.add(sums, measures.as_sums(watched))
         sums["loss"] = (float(total.detach()), 0.0)
         return total, sums
+
+    def comparisons(self, scored: Scored) -> list[Compared]:
+        """What a pack says of a reward model's accuracy; nothing of language models."""
+        if scored.scores.values is None:
+            return []
+        return comparisons(bind(self.objectives[0][0].kind, scored))
 
     def describe(self) -> dict[str, Any]:
         """Names, weights and settings."""

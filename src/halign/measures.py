@@ -7,7 +7,17 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from halign.objectives.items import Items, Lists, Pairs, Singles, Tokens
+from halign.objectives.items import (
+    Items,
+    Lists,
+    Pairs,
+    Singles,
+    Tokens,
+    ValueLists,
+    ValuePairs,
+    ValueSingles,
+)
+from halign.objectives.values import compared, tidied_values
 
 Sums = dict[str, tuple[float, float]]
 """name -> (sum, count); their quotient is the mean that is logged. A count of 0 marks a plain sum (a loss's shares, tokens)."""
@@ -19,6 +29,9 @@ def measure(items: Items) -> Sums:
     Pairs: ``accuracy`` (share with the chosen ahead), ``margin`` (log-ratio gap Dw - Dl, or of the log-probabilities when
     there is no reference), ``chosen_logps``, ``rejected_logps``, ``chosen_logratio``, ``rejected_logratio``. Lists:
     ``best_logps``, ``best_logratio``. Singles: the log-ratios of the good and the bad, ``z0``. Tokens: ``nll`` per token.
+
+    Of reward models: ``accuracy`` and ``margin`` over comparisons (not lists), with ties of the data left out; ``reward``, the
+    mean over responses; ``mean_absolute_error`` of attributes.
     """
     values: dict[str, Tensor] = {}
     with torch.no_grad():
@@ -32,6 +45,14 @@ def measure(items: Items) -> Sums:
                 values["best_logratio"] = items.logps[:, 0] - items.ref_logps[:, 0]
         elif isinstance(items, Tokens):
             values = {"nll": -items.logps}
+        elif isinstance(items, ValueLists):
+            values = _value_lists(items)
+        elif isinstance(items, ValuePairs):
+            margin = _for_the_preferred((items.chosen_values - items.rejected_values) / 2, items.preference)
+            values = {"margin": margin, "accuracy": ahead(margin)}
+        elif isinstance(items, ValueSingles):
+            known = items.attributes.isfinite()
+            values = {"mean_absolute_error": (_expected(items) - items.attributes)[known].abs()}
     return as_sums(values)
 
 
@@ -47,9 +68,43 @@ def _pairs(pairs: Pairs) -> dict[str, Tensor]:
         chosen, rejected = chosen - pairs.ref_chosen_logps, rejected - pairs.ref_rejected_logps
         values |= {"chosen_logratio": chosen, "rejected_logratio": rejected}
     margin = chosen - rejected
-    # a tie is half right: before training every margin is zero, and chance is one half
-    accuracy = (margin > 0).float() + 0.5 * (margin == 0).float()
-    return values | {"margin": margin, "accuracy": accuracy}
+    return values | {"margin": margin, "accuracy": ahead(margin)}
+
+
+def ahead(margin: Tensor) -> Tensor:
+    """1 where a margin is positive, 0 where it is negative. A tie is half right: before training every margin is zero, and
+    chance is one half."""
+    return (margin > 0).float() + 0.5 * (margin == 0).float()
+
+
+def _expected(singles: ValueSingles) -> Tensor:
+    """Values of the attributes as the model has them, [R, k]; of categorical ones the expected level."""
+    (rows, count), outputs = singles.attributes.shape, singles.values.shape[1]
+    if outputs == count:
+        return singles.values
+    by_level = singles.values.reshape(rows, count, -1).softmax(-1)
+    return by_level @ torch.arange(by_level.shape[2], dtype=by_level.dtype, device=by_level.device)
+
+
+def _value_lists(lists: ValueLists) -> dict[str, Tensor]:
+    lists = tidied_values(lists)
+    pairs, margins = compared(lists)
+    if lists.preference is not None:
+        margins = _signed(margins, lists.preference[:, None, None])
+        pairs = pairs & (lists.preference != 0.5)[:, None, None]
+    margin = margins[pairs]
+    return {"margin": margin, "accuracy": ahead(margin), "reward": lists.values[lists.mask]}
+
+
+def _for_the_preferred(margin: Tensor, preference: Tensor | None) -> Tensor:
+    """Margins seen from the response that is preferred; where neither is, none."""
+    if preference is None:
+        return margin
+    return _signed(margin, preference)[preference != 0.5]
+
+
+def _signed(margin: Tensor, preference: Tensor) -> Tensor:
+    return torch.where(preference < 0.5, -margin, margin)
 
 
 def _singles(singles: Singles) -> dict[str, Tensor]:

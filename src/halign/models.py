@@ -22,6 +22,7 @@ from halign.errors import HalignError
 from halign.probe import Capability, probe
 from halign.products import checkpoint_contexts
 from halign.quantize import quantization
+from halign.rewards.facts import REWARD
 from halign.scoring import unwrap
 
 log = logging.getLogger(__name__)
@@ -118,6 +119,10 @@ def load(
         path = path / "model"  # a run folder
     name = str(path) if path.exists() else str(source)
     try:
+        if (path / REWARD).exists():
+            raise HalignError(
+                f"{name} is a reward model, which says nothing: halign.load_reward, halign score"
+            )
         if (path / "adapter_config.json").exists():
             return _load_adapter(path, dtype, device, quantize, trust_remote_code)
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)

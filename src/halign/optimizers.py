@@ -55,7 +55,7 @@ def build(
 
 
 def _is_embedding(name: str) -> bool:
-    return any(word in name for word in ("embed", "lm_head", "wte", "wpe", "embed_out"))
+    return any(word in name for word in ("embed", "lm_head", "wte", "wpe", "embed_out", "score"))
 
 
 def schedule(name: str, *, steps: int, warmup: int, floor: float = 0.0) -> Callable[[int], float]:

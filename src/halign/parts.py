@@ -9,7 +9,7 @@ from typing import Any
 
 from halign.dialogue import RAW, Dialogue, Message
 from halign.errors import HalignError
-from halign.examples import Conversation, Demonstration, Example, Preference, Ranking, Rating
+from halign.examples import Conversation, Demonstration, Duel, Example, Preference, Ranking, Rating
 from halign.items import Kind
 
 
@@ -33,13 +33,19 @@ def parts(example: Example, kind: Kind, roles: tuple[str, ...]) -> Iterator[Part
             yield from _turns(example, roles)
         case "tokens", Preference(prompt, chosen):
             yield Part(prompt, (chosen,))
+        case "pairs", Duel(prompt, chosen, rejected):
+            lengths = (float(len(chosen.content)), float(len(rejected.content)))
+            yield Part(prompt, example.orders, {"preference": example.preference, "lengths": lengths})
+        case "lists", Preference(prompt, chosen, rejected):
+            yield Part(prompt, (chosen, rejected), {"preference": example.preference, "ranks": (1.0, 2.0)})
         case "pairs", Preference(prompt, chosen, rejected):
             yield Part(prompt, (chosen, rejected), _preference_values(example))
         case "lists", Ranking(prompt, responses):
             yield Part(prompt, responses, _ranking_values(example))
         case "singles", Rating(prompt, response):
             score = {} if example.score is None else {"rewards": (example.score,)}
-            yield Part(prompt, (response,), {"desirable": example.desirable, **score})
+            rated = {} if example.attributes is None else {"attributes": example.attributes}
+            yield Part(prompt, (response,), {"desirable": example.desirable, **score, **rated})
         case _:
             raise HalignError(f"a {type(example).__name__} cannot become {kind}; convert the data first")
 

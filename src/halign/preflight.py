@@ -33,9 +33,9 @@ ERRORS = {
     "control_tokens": "content that spells a special token, which the tokenizer then reads as one",
     "overlap": "a conversation that both train and test contain",
     "too_long": "a prompt with its response is longer than the model has positions",
-    "not_finite": "the model's log-probabilities are not finite before the first step",
+    "not_finite": "the model's log-probabilities (or rewards) are not finite before the first step",
     "not_repeatable": "two forward passes over the same batch differ: dropout or other noise is on",
-    "trie_differs": "shared and separate passes over the first pack give different log-probabilities",
+    "trie_differs": "shared and separate passes over the first pack give different log-probabilities (or rewards)",
     "not_reference": "before the first step the policy differs from the reference",
 }
 """Names of the errors that ``accept`` takes, and what each means."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,12 +11,13 @@ from torch import Tensor
 from halign.adapters.virtual import virtual_tokens
 from halign.config import TrainSettings
 from halign.errors import HalignError
+from halign.items import Path
 from halign.plan import Pack
 from halign.preflight import Finding, accepted, check_items, check_overlap, format_findings
-from halign.probe import separate_token_logps
+from halign.probe import separate_token_logps, separate_values
 from halign.quantize import is_quantized
 from halign.run_folder import write_text
-from halign.scoring import Scorer, unwrap
+from halign.scoring import Scorer, Scores, unwrap, value_head
 from halign.trie import tree_batch
 
 if TYPE_CHECKING:
@@ -63,13 +65,9 @@ def check_model(trainer: Trainer) -> list[Finding]:
     """Two forwards agree, shared and separate passes agree, the policy is the reference: on the first pack."""
     pack, dtype = first_pack(trainer), precision(trainer)
     batch = trainer.batch(trainer.plan, pack)
-    once, again = (trainer.scorer(batch).token_logps for _ in range(2))
+    once, again = (_numbers(trainer.scorer(batch)) for _ in range(2))
     if not torch.isfinite(once).all():
-        return [
-            Finding(
-                "not_finite", "error", "the model's own log-probabilities are not finite; look at its weights"
-            )
-        ]
+        return [Finding("not_finite", "error", "the model's own numbers are not finite; look at its weights")]
     scheme = trainer.accelerator.unwrap_model(trainer.scorer).scheme
     found = [
         Finding("engine", "info", f"{scheme.describe()}; {batch.flat_tokens} tokens of the first pack are "
@@ -80,9 +78,14 @@ def check_model(trainer: Trainer) -> list[Finding]:
             Finding("not_repeatable", "error", _difference("two forward passes differ", once, again))
         )
     trainer.scorer.eval()
-    once = trainer.scorer(batch).token_logps  # what dropout is asked for must not hide what else differs
-    if virtual_tokens(trainer.policy.model):
-        apart = _plain(trainer, pack)
+    once = _numbers(trainer.scorer(batch))  # what dropout is asked for must not hide what else differs
+    if value_head(trainer.policy.model) is not None:
+        apart = _plain(trainer, pack, separate_values)
+        found.append(
+            _compare("trie_differs", "our values and the model's own", once[: len(apart)], apart, dtype)
+        )
+    elif virtual_tokens(trainer.policy.model):
+        apart = _plain(trainer, pack, separate_token_logps)
         found.append(_compare("virtual_differs", "our passes and peft's", once[: len(apart)], apart, dtype))
     elif not trainer.separate:
         apart = _separate(trainer, pack)
@@ -135,11 +138,16 @@ def _separate(trainer: Trainer, pack: Pack) -> Tensor:
     return torch.cat(parts)
 
 
-def _plain(trainer: Trainer, pack: Pack) -> Tensor:
-    """The same by peft's own forward."""
+def _numbers(scores: Scores) -> Tensor:
+    """Token log-probabilities, float32 [G], or a reward model's values, [R, k]."""
+    return scores.token_logps if scores.values is None else scores.values
+
+
+def _plain(trainer: Trainer, pack: Pack, alone: Callable[[torch.nn.Module, Path], Tensor]) -> Tensor:
+    """The same by the model's own forward (peft's, where it has adapters)."""
     paths = [path for row in trainer.plan.paths(pack) for path in row][:PATHS_COMPARED]
     with trainer.accelerator.autocast():
-        return torch.cat([separate_token_logps(trainer.policy.model, path) for path in paths])
+        return torch.cat([alone(trainer.policy.model, path) for path in paths])
 
 
 def _compare(name: str, what: str, a: Tensor, b: Tensor, dtype: str) -> Finding:
@@ -153,4 +161,5 @@ def _compare(name: str, what: str, a: Tensor, b: Tensor, dtype: str) -> Finding:
 
 def _difference(what: str, a: Tensor, b: Tensor) -> str:
     difference = (a - b).abs()
-    return f"{what}: mean {difference.mean():.2g}, largest {difference.max():.2g} nats a token"
+    unit = "" if a.dim() > 1 else " nats a token"
+    return f"{what}: mean {difference.mean():.2g}, largest {difference.max():.2g}{unit}"

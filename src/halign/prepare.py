@@ -15,6 +15,8 @@ from halign.examples import Example
 from halign.items import Item, Kind
 from halign.models import Policy
 from halign.render import Renderer
+from halign.rewards.data import converted as valued
+from halign.rewards.model import RewardModel
 
 RENDERED_AT_ONCE = 512
 """Examples rendered between two updates of the progress display."""
@@ -80,6 +82,8 @@ def prepare(
     rewriting = _rewriting(config, examples)
 
     def convert(some: Sequence[Example], kind: Kind) -> Converted[Example]:
+        if isinstance(policy, RewardModel):
+            return valued(some, kind, policy.facts, config.train.pairs if kind == "pairs" else None)
         return rewriting(some) if rewriting else _converted(some, kind, config)
 
     def render(some: Sequence[Example], before: int) -> list[Item]:

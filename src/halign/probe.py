@@ -21,7 +21,7 @@ from halign.adapters.virtual import virtual_tokens
 from halign.attention import SEPARATE, MaskScheme, candidate_schemes
 from halign.head import LogitTransform
 from halign.items import Path
-from halign.scoring import Scorer, backbone, unwrap, use_attention
+from halign.scoring import backbone, make_scorer, unwrap, use_attention, value_head
 from halign.trie import tree_batch
 from halign.trie_attention import NAME
 
@@ -52,11 +52,11 @@ class Capability:
 
 
 def probe(model: nn.Module) -> Capability:
-    """Find out how a model takes masks and what it does around its head. Leaves the model and all random states alone."""
+    """Find out how a model takes masks and what it does around its LM head. Leaves the model and all random states alone."""
     inner = unwrap(model)
     prefer_known_attention(inner)
     transform = head_transform(inner)
-    if transform is None:
+    if transform is None and value_head(inner) is None:
         log.warning("%s: the LM head could not be split off; its logits are used whole", type(inner).__name__)
     scheme, reason, worst = (SEPARATE, "", 0.0) if virtual_tokens(model) else mask_scheme(inner)
     return with_adapters(Capability(scheme, transform, reason, worst), model)
@@ -204,12 +204,14 @@ def _worst_difference(small: Any, scheme: MaskScheme) -> float:
     paths = probe_paths()
     rows = [paths[:2] + paths[3:], paths[2:3] + paths[:3]]
     own = small.config._attn_implementation
-    apart = torch.cat([separate_token_logps(small, path) for row in rows for path in row])
+    alone = separate_values if value_head(small) is not None else separate_token_logps
+    apart = torch.cat([alone(small, path) for row in rows for path in row])
     try:
-        together = Scorer(small, scheme, None)(tree_batch(rows, flat=scheme.kernel == "trie"))
+        scores = make_scorer(small, scheme, None)(tree_batch(rows, flat=scheme.kernel == "trie"))
     finally:
         use_attention(small, own)
-    return float((together.token_logps - apart).abs().max())
+    together = scores.token_logps if scores.values is None else scores.values
+    return float((together - apart).abs().max())
 
 
 def separate_token_logps(model: Any, path: Path) -> Tensor:
@@ -221,6 +223,15 @@ def separate_token_logps(model: Any, path: Path) -> Tensor:
     start = len(path.prompt)
     logps: Tensor = torch.log_softmax(logits[start - 1 : -1], -1).gather(1, ids[0, start:, None])[:, 0]
     return logps if path.loss_mask is None else logps[torch.as_tensor(path.loss_mask, device=device)]
+
+
+def separate_values(model: Any, path: Path) -> Tensor:
+    """Outputs of a sequence-classification model for one path, by its own forward pass and its own choice of the last token,
+    float32 [1, k]; the yardstick of values."""
+    device = next(model.parameters()).device
+    ids = torch.as_tensor(path.ids, dtype=torch.long, device=device)[None]
+    values: Tensor = model(input_ids=ids, use_cache=False).logits.float()
+    return values
 
 
 @torch.no_grad()

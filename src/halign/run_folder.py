@@ -3,6 +3,7 @@
 config.yaml        resolved settings          preflight.txt   what was checked before step 1
 environment.json   versions and machine       metrics.jsonl   one row per step and evaluation
 checkpoints/       to resume from             model/          the result, a plain Hugging Face folder
+reward.json        of a reward model, accuracy and calibration on held-out comparisons
 done               the result is complete
 """
 
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from halign.errors import HalignError
 from halign.models import RENDERING, Policy, environment
+from halign.rewards.card import CARD
 
 STATE = "halign_state"
 CHANGEABLE = frozenset({"save_every", "keep_checkpoints", "stop_below", "stop_drift", "tensorboard"})
@@ -112,6 +114,10 @@ class RunFolder:
             return []
         lines = self.metrics_path.read_text().split("\n")[:-1]
         return [json.loads(line) for line in lines if line.strip()]
+
+    def write_card(self, card: Mapping[str, Any]) -> None:
+        """A reward model's accuracy and calibration at the last evaluation."""
+        write_text(self.path / CARD, json.dumps(dict(card), indent=1))
 
     def forget_after(self, step: int) -> None:
         """Drop metrics of steps past the one being resumed from: they will be made again."""

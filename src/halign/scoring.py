@@ -1,4 +1,4 @@
-"""A model and a TreeBatch -> log-probabilities. Everything runs inside the forward of one module, which is what gets wrapped."""
+"""A model and a TreeBatch -> log-probabilities, or values. All inside the forward of one module, which is what gets wrapped."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class Scores:
         lengths: int64 [R].
         token_kl: float32 [G]; KL(reference || policy) of the whole next-token distribution each token was drawn from; None unless
             scored against a reference's distributions.
+        values: float32 [R, k]; what a reward model's k outputs are at the last token of each path; None from a language model.
+            Where it is given, the log-probabilities are empty.
     """
 
     token_logps: Tensor
@@ -37,6 +39,12 @@ class Scores:
     logps: Tensor
     lengths: Tensor
     token_kl: Tensor | None = None
+    values: Tensor | None = None
+
+    @property
+    def zero(self) -> Tensor:
+        """Nothing, with a gradient of nothing to all that was computed."""
+        return (self.logps if self.values is None else self.values).sum() * 0.0
 
 
 def unwrap(model: nn.Module) -> Any:
@@ -52,6 +60,12 @@ def in_use(module: Any) -> Any:
         return module
     chosen = [] if module.disable_adapters else [n for n in module.active_adapters if n in copies]
     return copies[chosen[0]] if chosen else module.original_module
+
+
+def value_head(model: nn.Module) -> nn.Module | None:
+    """What gives a sequence-classification model its outputs (called ``score`` in causal architectures); None for others."""
+    found = getattr(unwrap(model), "score", None)
+    return in_use(found) if isinstance(found, nn.Module) else None
 
 
 def use_attention(inner: Any, name: str) -> None:
@@ -96,12 +110,11 @@ class Scorer(nn.Module):
         Raises:
             ValueError: if the batch branches and the model only takes separate paths.
         """
-        if not batch.causal and not self.scheme.shares:
-            raise ValueError("this model reads separate paths only, but the batch holds a branching trie")
+        self._check(batch)
         with self._products(batch):
             if self.transform is None:
                 return self._of_whole_logits(batch)
-            head, hidden = self._head(), self._hidden(batch)
+            head, hidden = self._head(), self._hidden(batch, batch.read_at)
             logps = head_logps(head, hidden, batch.target_read, batch.targets, self.transform)
             kl = None
             if against is not None:
@@ -117,7 +130,11 @@ class Scorer(nn.Module):
             HalignError: if the head is no plain linear layer.
         """
         with self._products(batch):
-            return Distributions.of(self._head(), self._hidden(batch), self.transform)
+            return Distributions.of(self._head(), self._hidden(batch, batch.read_at), self.transform)
+
+    def _check(self, batch: TreeBatch) -> None:
+        if not batch.causal and not self.scheme.shares:
+            raise ValueError("this model reads separate paths only, but the batch holds a branching trie")
 
     def _products(self, batch: TreeBatch) -> contextlib.AbstractContextManager[Any]:
         return SharedCasts() if torch.is_autocast_enabled(batch.input_ids.device.type) else faster_linear()
@@ -126,11 +143,11 @@ class Scorer(nn.Module):
         head: nn.Module = in_use(unwrap(self.model).get_output_embeddings())
         return head
 
-    def _hidden(self, batch: TreeBatch) -> Tensor:
-        """Hidden states that the head has to read, [M, d]."""
+    def _hidden(self, batch: TreeBatch, at: Tensor) -> Tensor:
+        """Hidden states at these flat positions, [M, d]."""
         inputs, ahead = prepend(self.model, self._inputs(batch))
         hidden = backbone(self.model)(**inputs).last_hidden_state[:, ahead:]
-        read: Tensor = hidden.reshape(-1, hidden.shape[-1])[batch.read_at]
+        read: Tensor = hidden.reshape(-1, hidden.shape[-1])[at]
         return read
 
     def _inputs(self, batch: TreeBatch) -> dict[str, Any]:
@@ -150,6 +167,37 @@ class Scorer(nn.Module):
         logits = unwrap(self.model)(**inputs).logits[:, ahead:]
         logits = logits.reshape(-1, logits.shape[-1])[batch.read_at].float()
         return _scores(batch, torch.log_softmax(logits, -1)[batch.target_read, batch.targets], None)
+
+
+class ValueScorer(Scorer):
+    """Wraps a sequence-classification model with a causal trunk; its forward gives ``Scores.values``.
+
+    The value of a path is the head's output on the hidden state of its last token, the end of the response's turn: what the
+    Hugging Face class gives for that path alone. The head computes in fp32, whatever the trunk does.
+    """
+
+    def forward(self, batch: TreeBatch, against: Distributions | None = None) -> Scores:
+        """Values of every response in the batch.
+
+        Raises:
+            ValueError: if the batch branches and the model only takes separate paths; or ``against`` was given.
+        """
+        if against is not None:
+            raise ValueError("values are compared with no reference's distributions")
+        self._check(batch)
+        head: Any = value_head(self.model)
+        with self._products(batch):
+            hidden = self._hidden(batch, batch.last_at)
+        with torch.autocast(hidden.device.type, enabled=False):
+            bias = None if head.bias is None else head.bias.float()
+            values = nn.functional.linear(hidden.float(), head.weight.float(), bias)
+        none = values.new_zeros(0)
+        return Scores(none, batch.owner.new_zeros(0), none, batch.lengths, values=values)
+
+
+def make_scorer(model: nn.Module, scheme: MaskScheme, transform: LogitTransform | None) -> Scorer:
+    """The scorer for a model: of values where it has a value head, else of log-probabilities."""
+    return (ValueScorer if value_head(model) is not None else Scorer)(model, scheme, transform)
 
 
 def _scores(batch: TreeBatch, logps: Tensor, token_kl: Tensor | None) -> Scores:

@@ -20,7 +20,7 @@ class TrainSettings(BaseModel):
     learning_rate: float | None = Field(
         None,
         gt=0,
-        description="peak learning rate; unset: 2e-5 for sft, 1e-6 for preferences; ten times that with "
+        description="peak learning rate; unset: 2e-5 for sft, 1e-6 for preferences, 1e-5 for reward models; ten times that with "
         "adapters of low rank, a thousand times with virtual tokens",
     )
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay after the warm-up")

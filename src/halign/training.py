@@ -34,7 +34,7 @@ from halign.errors import HalignError
 from halign.examples import Example
 from halign.lean import lean_layers
 from halign.losses import Losses, Statistics
-from halign.models import Policy, checkpoint_gradients, disable_dropout, fingerprint, load
+from halign.models import Policy, checkpoint_gradients, disable_dropout, fingerprint
 from halign.plan import Pack, Plan, Step
 from halign.preflight_model import check_positions, preflight
 from halign.prepare import Prepared, prepare
@@ -42,8 +42,11 @@ from halign.probe import with_adapters
 from halign.progress import Display, step_note
 from halign.quantize import check_trainable, quantized_to
 from halign.reference import CachedReference, LiveReference, Reference, items_fingerprint
+from halign.rewards.card import Compared, figures, report_card
+from halign.rewards.loading import load_any
+from halign.rewards.starting import as_reward
 from halign.run_folder import RunFolder
-from halign.scoring import Scorer, score
+from halign.scoring import make_scorer, score
 from halign.trie import TreeBatch, tree_batch
 from halign.watch import Watch, stop_asked, tensorboard
 
@@ -74,7 +77,9 @@ class Run:
     @cached_property
     def policy(self) -> Policy:
         """The trained model: the one still at hand, else loaded from the folder."""
-        return self.trained or load(RunFolder(self.path).model_path)
+        if self.trained is None:
+            return load_any(RunFolder(self.path).model_path)
+        return self.trained
 
     @property
     def last(self) -> Row:
@@ -97,10 +102,14 @@ def train(
 ) -> Run:
     """Train a policy. The policy object's own weights are changed; the result is also in ``output/model``.
 
+    Objectives that read values (``reward``, ``plackett_luce``, ``attributes``, ``pairwise``) train a reward model: a language
+    model gives its trunk for it, and is no good as a language model any more; a reward model goes on being trained. The run's
+    ``policy`` is a ``halign.rewards.RewardModel``.
+
     The same call on an unfinished output resumes it, on a finished one does nothing.
 
     Args:
-        policy: from ``halign.load``, or a folder or hub name.
+        policy: from ``halign.load`` or ``halign.load_reward``, or a folder or hub name.
         examples: from ``halign.read``, or made by hand; converted to what the objective takes where that needs no choice.
         objective: name, mixture (``dpo+0.2*sft``), or weights by name.
         output: the run's folder.
@@ -119,7 +128,8 @@ def train(
     if folder.done and not overwrite:
         return Run(folder.path, folder.metrics())
     if not isinstance(policy, Policy):
-        policy = load(policy)
+        policy = load_any(policy)
+    policy = as_reward(policy, config, examples)
     with Display(quiet=quiet or os.environ.get("RANK", "0") != "0") as display:
         Trainer(policy, examples, evaluation, config, folder, display, dict(record or {}), overwrite).run()
     return Run(folder.path, folder.metrics(), policy)
@@ -238,7 +248,7 @@ class Trainer:
             scheme = replace(
                 scheme, kernel="dense"
             )  # trie attention has no dropout on its weights, nor a mask of pairs
-        scorer = Scorer(model, scheme, capability.transform)
+        scorer = make_scorer(model, scheme, capability.transform)
         self.separate = s.separate or not scheme.shares
         self.flat = scheme.kernel == "trie" and not self.separate
         built = optimizers.build(
@@ -428,7 +438,7 @@ class Trainer:
         """A rank without packs still joins the others' reduction of gradients."""
         pack = next(pack for share in step.packs for pack in share)
         scores = score(self.scorer, self.batch(self.plan, pack))
-        nothing = scores.logps.sum() * 0.0
+        nothing = scores.zero
         self.accelerator.backward(nothing if penalty is None else nothing + penalty)
 
     def _row(self, step: Step, means: dict[str, float], norm: float) -> Row:
@@ -469,13 +479,19 @@ class Trainer:
         norms = self.losses.normalisers(plan.items)
         self.display.phase("evaluating", len(packs))
         sums: measures.Sums = {"loss": (0.0, 0.0)}
+        compared: list[Compared] = []
         for number, (pack, batch) in enumerate(zip(packs, batches, strict=True)):
-            sums = measures.add(
-                sums, self.losses.share(self._scored(plan, pack, batch), statistics, norms)[1]
-            )
+            scored = self._scored(plan, pack, batch)
+            sums = measures.add(sums, self.losses.share(scored, statistics, norms)[1])
+            compared += self.losses.comparisons(scored)
             self.display.advance(number + 1, len(packs))
         self.scorer.train()
         row = {"step": done, "split": "eval", **measures.means(self._reduced(sums)), "items": len(plan.items)}
+        if everything := [c for part in self._gathered([compared]) for c in part]:
+            card = report_card(everything)
+            row |= figures(card)
+            if self.main:
+                self.folder.write_card(card)
         if self.main:
             self.folder.log(row)
         return row

@@ -108,6 +108,7 @@ class TreeBatch:
         gather: int64 [G]; index into ``targets`` of every response token, response after response.
         owner: int64 [G]; response of each of these tokens, non-decreasing.
         lengths: int64 [R]; response tokens that count.
+        last_at: int64 [R]; flat position of each path's last token, where a value head reads; equal paths share it.
         distinct_tokens, flat_tokens: trie nodes, and what separate paths would encode.
         segments: (start, length) of each trie where all of them stand end to end in one row (B = 1); else empty.
         hidden: bool [B, T, T], True where a query (dim 1) is kept from seeing a key (dim 2) of its past; None: nothing is hidden.
@@ -123,6 +124,7 @@ class TreeBatch:
     gather: Tensor
     owner: Tensor
     lengths: Tensor
+    last_at: Tensor
     distinct_tokens: int
     flat_tokens: int
     segments: tuple[tuple[int, int], ...] = ()
@@ -188,10 +190,19 @@ def tree_batch(
         gather=torch.from_numpy(gather.astype(np.int64)),
         owner=torch.from_numpy(owner),
         lengths=torch.tensor(lengths, dtype=torch.int64),
+        last_at=torch.from_numpy(_last(tries, starts)),
         distinct_tokens=sum(sizes),
         flat_tokens=sum(len(p) for row in rows for p in row),
         segments=tuple(zip(starts, sizes, strict=True)) if flat else (),
     )
+
+
+def _last(tries: Sequence[TokenTrie], starts: Sequence[int]) -> np.ndarray:
+    """Flat position of every path's last token, trie after trie."""
+    found = [
+        int(nodes[-1]) + start for trie, start in zip(tries, starts, strict=True) for nodes in trie.nodes
+    ]
+    return np.asarray(found, dtype=np.int64)
 
 
 def _supervised(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from halign.objectives import Lists, Pairs, Singles
+from halign.objectives import Lists, Pairs, Singles, ValueLists, ValuePairs, ValueSingles
 
 
 def pairs(
@@ -143,6 +143,23 @@ def random_singles(count: int, dtype: torch.dtype = torch.float32, seed: int = 0
         mismatch_logps=near(ref_mismatch + 2),
         ref_mismatch_logps=ref_mismatch,
     )
+
+
+def random_values(kind: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> Any:
+    """Items of a reward model: five lists of up to four as ``random_lists`` has, five pairs, six singles of two attributes."""
+    rng = torch.Generator().manual_seed(seed)
+    if kind == "lists":
+        given = random_lists(5, dtype=dtype, seed=seed)
+        values = torch.randn(5, 4, generator=rng, dtype=dtype)
+        return ValueLists(
+            values, mask=given.mask, ranks=given.ranks, rewards=given.rewards, lengths=given.lengths
+        )
+    if kind == "pairs":
+        chosen, rejected = torch.randn(2, 5, generator=rng, dtype=dtype)
+        return ValuePairs(chosen, rejected, torch.linspace(0.3, 1, 5, dtype=dtype))
+    attributes = torch.randint(0, 5, (6, 2), generator=rng).to(dtype)
+    attributes[1, 0] = torch.nan
+    return ValueSingles(torch.randn(6, 2, generator=rng, dtype=dtype), attributes)
 
 
 CORNERS = ((1000.0, -1000.0), (-1000.0, 1000.0), (1000.0, 1000.0), (-1000.0, -1000.0), (0.0, 0.0))

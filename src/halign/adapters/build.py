@@ -10,6 +10,7 @@ from torch import nn
 
 from halign.config import VIRTUAL, TrainSettings
 from halign.errors import HalignError
+from halign.scoring import value_head
 
 
 def add_adapters(model: nn.Module, settings: TrainSettings) -> nn.Module:
@@ -100,7 +101,8 @@ def _low_rank(model: nn.Module, settings: TrainSettings) -> dict[str, Any]:
         "target_modules": list(settings.lora_targets) if settings.lora_targets else "all-linear",
         "modules_to_save": list(settings.modules_to_save) if settings.modules_to_save else None,
         "ensure_weight_tying": _keeps_tie(model, settings),
-        "task_type": "CAUSAL_LM",
+        # peft trains the head of a reward model in full
+        "task_type": "CAUSAL_LM" if value_head(model) is None else "SEQ_CLS",
     }
 
 

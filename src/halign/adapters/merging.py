@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -19,10 +19,11 @@ from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.items import Path
 from halign.likelihood import Prompt, make_renderer
-from halign.models import DTYPES, RENDERING, Policy, load
+from halign.models import DTYPES, RENDERING, Policy
 from halign.preflight_model import TOKEN_TOLERANCE
-from halign.probe import separate_token_logps
-from halign.scoring import unwrap
+from halign.probe import separate_token_logps, separate_values
+from halign.rewards.loading import load_any
+from halign.scoring import unwrap, value_head
 
 _RANDOM_PATHS, _RANDOM_LENGTH = 4, 32
 
@@ -57,7 +58,8 @@ def merge(
     trust_remote_code: bool = False,
 ) -> Merged:
     """Write a plain checkpoint (safetensors, tokenizer, generation configuration, how its data was rendered) from a base and
-    adapters; it is read back, and its log-probabilities compared with those of the adapters on their base.
+    adapters; it is read back, and its log-probabilities (a reward model's values) compared with
+    those of the adapters on their base.
 
     Args:
         source: a run folder, or a folder of adapters.
@@ -83,20 +85,22 @@ def merge(
     if tolerance is None:
         tolerance = TOKEN_TOLERANCE["bf16" if dtype == "bf16" or quantize else "fp32"]
     options: dict[str, Any] = {"device": device, "trust_remote_code": trust_remote_code}
-    policy = load(source, quantize=quantize, **options)
+    policy = load_any(source, quantize=quantize, **options)
     _check_mergeable(policy, source)
     paths = _paths(policy, prompts)
-    before = _logps(policy, paths)
+    before = _numbers(policy, paths)
     if quantize:
-        _unpack(policy := load(source, quantize=quantize, **options))  # anew: products may repack the weights
+        _unpack(
+            policy := load_any(source, quantize=quantize, **options)
+        )  # anew: products may repack the weights
     merged = _merged(policy).to(DTYPES[dtype])
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        Policy(merged, policy.tokenizer).save(partial)
+        replace(policy, model=merged).save(partial)
         (partial / RENDERING).write_text(json.dumps(policy.rendering, indent=1))
         del merged, policy
-        difference = (_logps(load(partial, dtype=dtype, **options), paths) - before).abs()
+        difference = (_numbers(load_any(partial, dtype=dtype, **options), paths) - before).abs()
         mean, largest = float(difference.mean()), float(difference.max())
         if not largest <= tolerance:
             raise HalignError(
@@ -162,7 +166,8 @@ def _paths(policy: Policy, prompts: Iterable[Prompt]) -> list[Path]:
 
 
 @torch.no_grad()
-def _logps(policy: Policy, paths: list[Path]) -> Tensor:
-    """Token log-probabilities by plain passes, float32 [tokens], on the CPU."""
+def _numbers(policy: Policy, paths: list[Path]) -> Tensor:
+    """Token log-probabilities by plain passes, float32 [tokens], or a reward model's values; on the CPU."""
     policy.model.eval()
-    return torch.cat([separate_token_logps(policy.model, path).cpu() for path in paths])
+    alone = separate_token_logps if value_head(policy.model) is None else separate_values
+    return torch.cat([alone(policy.model, path).cpu().flatten() for path in paths])

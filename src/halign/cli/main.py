@@ -10,7 +10,7 @@ import warnings
 import typer
 
 import halign
-from halign.cli import chat, compare, data, demo, merge, methods, report, run, sample, train
+from halign.cli import chat, compare, data, demo, merge, methods, report, run, sample, score, train
 from halign.errors import HalignError
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ app.command("train", context_settings={"help_option_names": []})(train.train)
 app.add_typer(data.app, name="data")
 app.command("methods")(methods.methods)
 app.command("sample")(sample.sample)
+app.command("score")(score.score)
 app.command("chat")(chat.chat)
 app.command("compare")(compare.compare)
 app.command("merge")(merge.merge)

@@ -56,7 +56,12 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, see below.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Folder or hub name of a causal language model.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or hub name of a causal language model, or of a reward model to go on with."
+        ),
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="JSONL (.gz), JSON, parquet, or a datasets folder.")
     ] = None,
@@ -93,8 +98,8 @@ def train(
 
     halign train ipo --model Qwen/Qwen3-0.6B --data pairs.jsonl --output runs/ipo beta=0.1 learning_rate=2e-6
     """
-    from halign.models import load
     from halign.readers import read
+    from halign.rewards.loading import load_any
     from halign.run_folder import RunFolder
     from halign.training import train as run_training
 
@@ -123,7 +128,7 @@ def train(
     if RunFolder(output).done and not overwrite:
         typer.echo(f"{output} is finished: nothing to do (--overwrite starts anew)")
         return
-    policy = load(model, dtype=weights, quantize=quantize, trust_remote_code=trust_remote_code)
+    policy = load_any(model, dtype=weights, quantize=quantize, trust_remote_code=trust_remote_code)
     examples = read(data, skip_bad=skip_bad, guardrails=guardrails)
     _say_skipped(examples)
     evaluation = read(eval_data, skip_bad=skip_bad, guardrails=guardrails) if eval_data else None
@@ -174,6 +179,12 @@ def _summary(metrics: list[dict[str, Any]], output: Path) -> None:
         "loss",
         "nll",
         "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "matched_accuracy",
+        "longer_accuracy",
+        "calibration_error",
+        "mean_absolute_error",
         "margin",
         "chosen_logratio",
         "rejected_logratio",

@@ -3,6 +3,7 @@
 from halign.objectives.aot import aot
 from halign.objectives.apo_down import apo_down
 from halign.objectives.apo_zero import apo_zero
+from halign.objectives.attributes import attributes
 from halign.objectives.bco import bco
 from halign.objectives.cpo import cpo
 from halign.objectives.discopop import discopop
@@ -11,15 +12,27 @@ from halign.objectives.dpo_pro import dpo_pro
 from halign.objectives.exo import exo
 from halign.objectives.hinge import hinge
 from halign.objectives.ipo import ipo
-from halign.objectives.items import Items, Lists, Pairs, Singles, Tokens
+from halign.objectives.items import (
+    Items,
+    Lists,
+    Pairs,
+    Singles,
+    Tokens,
+    ValueLists,
+    ValuePairs,
+    ValueSingles,
+)
 from halign.objectives.kto import kto
 from halign.objectives.kto_pair import kto_pair
 from halign.objectives.nca import nca
 from halign.objectives.orpo import orpo
+from halign.objectives.pairwise import pairwise
+from halign.objectives.plackett_luce import plackett_luce
 from halign.objectives.preferred_ft import preferred_ft
 from halign.objectives.pro import pro
 from halign.objectives.psi_po import psi_po
 from halign.objectives.registry import Objective, find, names
+from halign.objectives.reward import reward
 from halign.objectives.robust_dpo import robust_dpo
 from halign.objectives.rrhf import rrhf
 from halign.objectives.sft import sft
@@ -37,6 +50,7 @@ BUILT_IN = {
         aot,
         apo_down,
         apo_zero,
+        attributes,
         bco,
         cpo,
         discopop,
@@ -49,9 +63,12 @@ BUILT_IN = {
         kto_pair,
         nca,
         orpo,
+        pairwise,
+        plackett_luce,
         preferred_ft,
         pro,
         psi_po,
+        reward,
         robust_dpo,
         rrhf,
         sft,
@@ -72,9 +89,13 @@ __all__ = [
     "Pairs",
     "Singles",
     "Tokens",
+    "ValueLists",
+    "ValuePairs",
+    "ValueSingles",
     "aot",
     "apo_down",
     "apo_zero",
+    "attributes",
     "bco",
     "cpo",
     "discopop",
@@ -89,9 +110,12 @@ __all__ = [
     "names",
     "nca",
     "orpo",
+    "pairwise",
+    "plackett_luce",
     "preferred_ft",
     "pro",
     "psi_po",
+    "reward",
     "robust_dpo",
     "rrhf",
     "sft",

@@ -2,7 +2,8 @@
 
 An objective is a function ``f(items, *, settings...) -> Tensor`` of unreduced losses. The annotation of its first argument says
 what one item is, the keyword-only arguments are its settings; their annotations (``Positive``, ``Literal`` ...) say which values
-are allowed. What cannot be read off a signature:
+are allowed. The types of ``halign.objectives.items.VALUED`` say that it trains a
+reward model, and so without a reference. What cannot be read off a signature:
 
 - ``@reference_free``: it does not use ``ref_*``; no reference model is loaded for it.
 - ``@needs("rewards")``: fields that the data may lack, without which it cannot work; or a function of the settings that names

@@ -1,4 +1,4 @@
-"""The four kinds of things an objective is given: Pairs, Lists, Singles, Tokens.
+"""What an objective is given: Pairs, Lists, Singles, Tokens; of reward models ValuePairs, ValueLists, ValueSingles.
 
 Every tensor is float32 and holds what the docstring says; a field that an objective does not use may be left out.
 ``logps`` are sums over a response's tokens, in nats, unless a name says mean. ``ref_*`` come from the reference model.
@@ -101,4 +101,58 @@ class Tokens:
     step: Mapping[str, Tensor] | None = None
 
 
-Items = Pairs | Lists | Singles | Tokens
+@dataclass(frozen=True)
+class ValueLists:
+    """L groups of up to K ranked responses to one prompt, with their rewards by the model; tensors are float32 [L, K]."""
+
+    values: Tensor
+    """What the model makes of each response; what stands where none is means nothing."""
+    mask: Tensor | None = None
+    """bool, True where a response exists; None: everywhere."""
+    ranks: Tensor | None = None
+    """1 is best, equal ranks are ties; None: 1, 2, 3 ..."""
+    rewards: Tensor | None = None
+    """Scores of the data, higher is better; None where only the order is known."""
+    lengths: Tensor | None = None
+    """Response tokens, counted."""
+    preference: Tensor | None = None
+    """P(the first beats the second) [L], for lists of two; 1 elsewhere. None: 1."""
+    weight: Tensor | None = None
+    conversation: Any = None
+    step: Mapping[str, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class ValuePairs:
+    """P preference pairs, each read whole by the model, in both orders; tensors are float32 [P]."""
+
+    chosen_values: Tensor
+    """Logit of P(the first beats the second) where the chosen response is the first."""
+    rejected_values: Tensor
+    """The same where the rejected response is the first."""
+    preference: Tensor | None = None
+    """P(chosen beats rejected) [P]; None means 1."""
+    chosen_lengths: Tensor | None = None
+    """Characters."""
+    rejected_lengths: Tensor | None = None
+    weight: Tensor | None = None
+    conversation: Any = None
+    step: Mapping[str, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class ValueSingles:
+    """R responses with k attributes."""
+
+    values: Tensor
+    """The model's outputs, float32 [R, n]."""
+    attributes: Tensor
+    """What the data says of them, float32 [R, k]; NaN where it says nothing."""
+    weight: Tensor | None = None
+    conversation: Any = None
+    step: Mapping[str, Tensor] | None = None
+
+
+Items = Pairs | Lists | Singles | Tokens | ValueLists | ValuePairs | ValueSingles
+VALUED = (ValueLists, ValuePairs, ValueSingles)
+"""Those that hold a reward model's outputs instead of a language model's log-probabilities."""

@@ -16,9 +16,27 @@ from torch import Tensor
 
 from halign.errors import HalignError
 from halign.items import Kind
-from halign.objectives.items import Items, Lists, Pairs, Singles, Tokens
+from halign.objectives.items import (
+    VALUED,
+    Items,
+    Lists,
+    Pairs,
+    Singles,
+    Tokens,
+    ValueLists,
+    ValuePairs,
+    ValueSingles,
+)
 
-KINDS: dict[type, Kind] = {Pairs: "pairs", Lists: "lists", Singles: "singles", Tokens: "tokens"}
+KINDS: dict[type, Kind] = {
+    Pairs: "pairs",
+    Lists: "lists",
+    Singles: "singles",
+    Tokens: "tokens",
+    ValuePairs: "pairs",
+    ValueLists: "lists",
+    ValueSingles: "singles",
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +52,7 @@ class Objective:
         needs_reference, reads_preference, mismatched, statistics, remembers, monitor: see ``halign.objectives.contract``.
         text: of a method that is made of text (``halign.conditioning``), what rewrites the data; the settings are its own, and
             the loss is that of ``sft``.
+        reads_values: it trains a reward model: its items hold a value head's outputs (``halign.objectives.items.VALUED``).
     """
 
     name: str
@@ -50,6 +69,7 @@ class Objective:
     conditions: Mapping[str, Mapping[str, Any]]
     monitor: Callable[..., dict[str, Tensor]] | None
     text: Callable[..., Any] | None = None
+    reads_values: bool = False
 
     def __call__(self, items: Items, **settings: Any) -> Tensor:
         """The unreduced losses."""
@@ -126,7 +146,8 @@ def _describe(name: str, function: Callable[..., Any]) -> Objective:
     rewrites = first == Sequence[Example]
     if first not in KINDS and not rewrites:
         raise HalignError(
-            f"objective {name!r}: annotate the first argument with Pairs, Lists, Singles or Tokens"
+            f"objective {name!r}: annotate the first argument with Pairs, Lists, Singles or Tokens "
+            "(of a reward model: ValuePairs, ValueLists, ValueSingles)"
         )
     for p in parameters[1:]:
         if p.kind is not inspect.Parameter.KEYWORD_ONLY or p.default is inspect.Parameter.empty:
@@ -143,7 +164,7 @@ def _describe(name: str, function: Callable[..., Any]) -> Objective:
         function=function,
         kind=KINDS[typing.cast(type, first)],
         settings=settings,
-        needs_reference=not getattr(function, "reference_free", False),
+        needs_reference=first not in VALUED and not getattr(function, "reference_free", False),
         mismatched=getattr(function, "mismatched", False),
         statistics=getattr(function, "statistics", None),
         remembers=getattr(function, "remembers", False),
@@ -152,4 +173,5 @@ def _describe(name: str, function: Callable[..., Any]) -> Objective:
         reads_preference=getattr(function, "reads_preference", False),
         conditions=getattr(function, "conditions", {}),
         monitor=getattr(function, "monitor", None),
+        reads_values=first in VALUED,
     )

@@ -16,6 +16,7 @@ from halign import __version__
 from halign.evaluate import ALL, Comparison, score
 from halign.reporting import samples, sections
 from halign.reporting.evidence import Evidence, ModelEntry, Training
+from halign.reporting.rewards import reward_panel
 from halign.reporting.words import headline, plus
 from halign.times import duration
 
@@ -54,9 +55,10 @@ def report(runs: Sequence[Any] | Evidence, *comparisons: Comparison, title: str 
         path = Path(getattr(run, "path", run))
         training = Training.read(path)
         entries.append(ModelEntry(path.name, f"trained by {training.objective}", path))
+    panels = [p for p in map(reward_panel, entries) if p]
     environment = entries[0].training.environment if entries and entries[0].training else {}
     named = title or " and ".join(e.name for e in entries[:3]) or "Comparison"
-    return render(Evidence(named, entries, comparisons=comparisons, environment=environment))
+    return render(Evidence(named, entries, comparisons=comparisons, panels=panels, environment=environment))
 
 
 def render(evidence: Evidence) -> Report:
