@@ -82,6 +82,10 @@ def from_causal(policy: Policy, facts: Facts, *, seed: int = 0) -> RewardModel:
     config.id2label, config.label2id = dict(enumerate(labels)), {n: i for i, n in enumerate(labels)}
     with torch.device("meta"):
         model: Any = known[type(config)](config)
+    if not isinstance(getattr(model, "score", None), nn.Linear):
+        raise HalignError(
+            f"{type(model).__name__} does not read the last token with a linear layer called score"
+        )
     setattr(model, model.base_model_prefix, trunk)
     weight = next(trunk.parameters())
     width = model.score.in_features
@@ -101,9 +105,8 @@ def from_causal(policy: Policy, facts: Facts, *, seed: int = 0) -> RewardModel:
 def _endings(policy: Policy) -> set[int]:
     """Tokens that a path may end with: the end of a turn, and of a text."""
     found = {policy.tokenizer.eos_token_id}
-    with contextlib.suppress(
-        Exception
-    ):  # no chat template, or one that needs more than this: then texts are plain
+    # without a chat template, or with one that refuses this, texts are plain
+    with contextlib.suppress(Exception):
         path = make_renderer(policy).path(
             Dialogue.of([{"role": "user", "content": "Hi"}]), Message("assistant", "Hi")
         )
