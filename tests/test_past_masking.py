@@ -180,5 +180,5 @@ def test_a_stopped_run_resumes_to_the_same_bits(tokenizer: Any, tmp_path: File, 
 def test_a_model_that_takes_no_mask_cannot_do_it(tokenizer: Any, tmp_path: File) -> None:
     policy = Policy(make_llama(tokenizer), tokenizer, "memory")
     policy.__dict__["capability"] = replace(policy.capability, scheme=SEPARATE)
-    with pytest.raises(HalignError, match="past_masking: this model takes no attention mask"):
+    with pytest.raises(HalignError, match="past_masking: paths of this model are not masked"):
         trainer_for(policy, "sft", tmp_path, past_masking=(0.1, 0.2))
