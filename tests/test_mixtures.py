@@ -178,3 +178,13 @@ def test_soft_preferences_are_made_certain_where_nobody_reads_them(objective: st
     assert prepared.dropped["pairs with a preference of one half"] == 1
     kept = prepare(policy, read(given), None, resolve("psi_po", {})).train
     assert [i.values["preference"] for i in kept] == [0.9, 0.5, 0.2, 1.0]
+
+
+def test_a_running_mean_outlives_a_step_without_its_items(tokenizer: Any, tmp_path: Path) -> None:
+    """BCO's baseline is over all steps so far, also where a step of the mixture held demonstrations only."""
+    trainer = trainer_for(moved(tokenizer), "bco+sft", tmp_path, rows(), **ALL)
+    trainer._step(trainer.plan.step(0))
+    before = dict(trainer.losses.memory["bco"])
+    assert float(before["good_count"]) > 0
+    trainer.losses.statistics([{"bco": []}])
+    assert trainer.losses.memory["bco"] == before

@@ -90,9 +90,8 @@ class Losses:
                 before = (self.memory.get(objective.name, {}),) if objective.remembers else ()
                 found[objective.name] = objective.statistics(concatenate(everything), *before)
         if training:
-            self.memory = {
-                o.name: found[o.name] for o, _ in self.objectives if o.remembers and o.name in found
-            }
+            seen = {o.name: found[o.name] for o, _ in self.objectives if o.remembers and o.name in found}
+            self.memory = {**self.memory, **seen}  # a step of a mixture may hold none of an objective's items
         return found
 
     def state_tensors(self) -> dict[str, Tensor]:
