@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +130,21 @@ def shared_data() -> Path | None:
     """The folder of real data beside the repository, if it is there."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
     return folder if folder.is_dir() else None
+
+
+@contextlib.contextmanager
+def power_cut(at: int) -> Iterator[None]:
+    """Training dies before the step with this number (from 0), without saving anything."""
+    from halign.training import Trainer
+
+    original = Trainer._step
+
+    def crash(self: Trainer, step: Any) -> Any:
+        if step.index == at:
+            raise RuntimeError("power cut")
+        return original(self, step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_step", crash)
+        with pytest.raises(RuntimeError, match="power cut"):
+            yield

@@ -13,8 +13,8 @@ import halign as hl
 from halign.errors import HalignError
 from halign.models import Policy, load
 from halign.readers import read
-from halign.training import Trainer, train
-from tests.conftest import conversation_rows, make_llama
+from halign.training import train
+from tests.conftest import conversation_rows, make_llama, power_cut
 from tests.test_training import SETTINGS, trainer_for
 
 TALK = [([{"role": "user", "content": "Hello"}], "My order"), ([{"role": "user", "content": "No"}], "Yes")]
@@ -78,26 +78,15 @@ def test_a_result_loads_with_the_ranks_it_has(tokenizer: Any, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("at", [1, 4, 8])
-def test_a_run_that_died_resumes_to_the_same_bits(
-    at: int, tokenizer: Any, tmp_path: Path, monkeypatch: Any
-) -> None:
+def test_a_run_that_died_resumes_to_the_same_bits(at: int, tokenizer: Any, tmp_path: Path) -> None:
     """Before, while and after ranks are moved; a checkpoint's adapter file lacks the ranks switched off, its state does not."""
     start = tmp_path / "start"
     Policy(make_llama(tokenizer), tokenizer).save(start)
     settings = QUIET | {"save_every": 1, "modules_to_save": ["lm_head"]}
     examples = read(conversation_rows(3))
     whole = train(load(start), examples, "dpo", output=tmp_path / "whole", **settings)
-    original = Trainer._step
-
-    def crash(self: Trainer, step: Any) -> Any:
-        if step.index == at:
-            raise RuntimeError("power cut")
-        return original(self, step)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", crash)
-        with pytest.raises(RuntimeError, match="power cut"):
-            train(load(start), examples, "dpo", output=tmp_path / "cut", **settings)
+    with power_cut(at):
+        train(load(start), examples, "dpo", output=tmp_path / "cut", **settings)
     resumed = train(load(start), examples, "dpo", output=tmp_path / "cut", **settings)
     assert [r["loss"] for r in resumed.metrics] == [r["loss"] for r in whole.metrics]
     a, b = (load_file(tmp_path / n / "model" / "adapter_model.safetensors") for n in ("whole", "cut"))
@@ -105,23 +94,14 @@ def test_a_run_that_died_resumes_to_the_same_bits(
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
-def test_a_second_run_that_died_resumes_and_loads(tokenizer: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_second_run_that_died_resumes_and_loads(tokenizer: Any, tmp_path: Path) -> None:
     """Its ranks are those that the first run left; forgetting them would make a folder that nobody can load."""
     start, examples = tmp_path / "start", read(conversation_rows(3))
     Policy(make_llama(tokenizer), tokenizer).save(start)
     first = train(load(start), examples, "dpo", output=tmp_path / "first", **QUIET)
     more = {k: v for k, v in QUIET.items() if k != "adalora_target_rank"} | {"save_every": 2}
-    original = Trainer._step
-
-    def crash(self: Trainer, step: Any) -> Any:
-        if step.index == 3:
-            raise RuntimeError("power cut")
-        return original(self, step)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", crash)
-        with pytest.raises(RuntimeError, match="power cut"):
-            train(load(first.path), examples, "dpo", output=tmp_path / "second", **more)
+    with power_cut(3):
+        train(load(first.path), examples, "dpo", output=tmp_path / "second", **more)
     resumed = train(load(first.path), examples, "dpo", output=tmp_path / "second", **more)
     assert torch.allclose(hl.logps(load(resumed.path), TALK), hl.logps(resumed.policy, TALK), atol=1e-5)
 

@@ -20,7 +20,7 @@ from halign.readers import read
 from halign.scoring import Scorer
 from halign.training import Trainer, train
 from halign.trie import tree_batch, visible
-from tests.conftest import conversation_rows, enlarge, make_llama
+from tests.conftest import conversation_rows, enlarge, make_llama, power_cut
 from tests.test_training import SETTINGS, trainer_for
 
 
@@ -148,7 +148,7 @@ def test_evaluation_and_preflight_see_everything(tokenizer: Any, tmp_path: File)
     assert abs(first - plain._step(plain.plan.step(0))["loss"]) > 1e-3
 
 
-def test_a_stopped_run_resumes_to_the_same_bits(tokenizer: Any, tmp_path: File, monkeypatch: Any) -> None:
+def test_a_stopped_run_resumes_to_the_same_bits(tokenizer: Any, tmp_path: File) -> None:
     settings = SETTINGS | {
         "epochs": 2,
         "batch_items": 4,
@@ -160,17 +160,8 @@ def test_a_stopped_run_resumes_to_the_same_bits(tokenizer: Any, tmp_path: File, 
     Policy(make_llama(tokenizer), tokenizer).save(start)
     examples = read(conversation_rows(4))
     train(load(start), examples, "hindsight", output=tmp_path / "whole", **settings)
-    original = Trainer._step
-
-    def crash(self: Trainer, step: Any) -> Any:
-        if step.index == 3:
-            raise RuntimeError("power cut")
-        return original(self, step)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", crash)
-        with pytest.raises(RuntimeError, match="power cut"):
-            train(load(start), examples, "hindsight", output=tmp_path / "cut", **settings)
+    with power_cut(3):
+        train(load(start), examples, "hindsight", output=tmp_path / "cut", **settings)
     torch.manual_seed(99)
     train(load(start), examples, "hindsight", output=tmp_path / "cut", **settings)
     a, b = (load_file(tmp_path / n / "model" / "model.safetensors") for n in ("whole", "cut"))
