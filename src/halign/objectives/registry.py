@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
-import os
-import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +24,7 @@ from halign.objectives.items import (
     ValuePairs,
     ValueSingles,
 )
+from halign.outsiders import imported
 
 KINDS: dict[type, Kind] = {
     Pairs: "pairs",
@@ -123,15 +121,7 @@ def outsider(name: str, what: str = "objective") -> Callable[..., Tensor]:
     Raises:
         HalignError: if it cannot be imported or is no function.
     """
-    module, _, attribute = name.partition(":")
-    if (
-        os.getcwd() not in sys.path
-    ):  # the `halign` script, unlike `python -m`, does not look where it was called
-        sys.path.append(os.getcwd())
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise HalignError(f"{what} {name!r} cannot be imported: {error}") from error
+    found = imported(name, what)
     if not inspect.isfunction(found):
         raise HalignError(f"{what} {name!r} is no function")
     return typing.cast(Callable[..., Tensor], found)

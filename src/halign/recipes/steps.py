@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from halign.errors import HalignError
+from halign.outsiders import imported
 
 Report = Callable[[int, int, str], None]
 Inputs = Mapping[str, Path]
@@ -219,11 +220,7 @@ def find_judge(world: str | None, judge: str | None) -> Any:
         if world is None:
             raise HalignError("whose replies are better? Set judge= to a judge, or world= to a world")
         return RulesJudge(world_module(world).assess)
-    module, _, name = judge.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise HalignError(f"judge {judge!r}: {error}") from error
+    found = imported(judge, "judge")
     if isinstance(found, type):
         found = found()
     if hasattr(found, "grade"):
