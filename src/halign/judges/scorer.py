@@ -15,7 +15,8 @@ from halign.llm import Client, Endpoint, Estimate, Failure, Request, TokenChoice
 if TYPE_CHECKING:
     from halign.sampling.protocol import Progress
 
-_SCORES = range(1, 11)
+SCORES = range(1, 11)
+"""What may be answered."""
 _UNTOLD = 0.01  # a "1" of less probability may be a 1 or the beginning of a 10 without mattering
 
 
@@ -74,7 +75,7 @@ class DirectScorer:
         asked = ask_numbers(
             self.client,
             self.questions(prompts, replies),
-            _SCORES,
+            SCORES,
             _score,
             read=self.read,
             samples=self.samples,
@@ -106,7 +107,7 @@ def _score(positions: list[TokenChoices]) -> dict[int, float] | None:
     """Many tokenizers write 10 as "1" and "0". How a "1" divides between the two is seen only where the answer went that way;
     else nothing is claimed (None).
     """
-    found = {int(k): p for k, p in masses(positions[0], [str(s) for s in _SCORES]).items()}
+    found = {int(k): p for k, p in masses(positions[0], [str(s) for s in SCORES]).items()}
     if found[10] > 0 or found[1] < _UNTOLD:
         return found
     if positions[0].token.strip() != "1":
