@@ -235,7 +235,7 @@ def checkpoint_gradients(model: Any) -> Callable[[], None]:
 def fingerprint(model: nn.Module) -> str:
     """Short hash of a model: its configuration, and names, shapes, sums and samples of every tensor. Any training step changes
     it, and so does a configuration by which the same weights mean something else."""
-    digest = hashlib.sha256(_architecture(model).encode())
+    digest = hashlib.sha256(architecture(model).encode())
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.detach().reshape(-1)
         stride = max(1, flat.numel() // 1024)
@@ -247,7 +247,8 @@ def fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()[:24]
 
 
-def _architecture(model: nn.Module) -> str:
+def architecture(model: nn.Module) -> str:
+    """A model's configuration as text, without what does not change its numbers."""
     config: Any = next((m.config for m in model.modules() if hasattr(m, "config")), None)
     facts = config.to_dict() if hasattr(config, "to_dict") else {}
     incidental = ("_name_or_path", "transformers_version", "dtype", "use_cache", "_attn_implementation")

@@ -30,6 +30,10 @@ def sample(
     top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens up to this probability.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="Keep this many tokens; 0: all.", min=0)] = 0,
     max_new_tokens: Annotated[int, typer.Option(help="Longest reply, in tokens.", min=1)] = 200,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(help="A string at which a reply ends, left out of it; give it as often as you like."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="For the draws.", min=0)] = 0,
     prefix: Annotated[
         str | None,
@@ -91,6 +95,7 @@ def sample(
         "temperature": temperature,
         "top_p": top_p,
         "max_new_tokens": max_new_tokens,
+        "stop": tuple(stop or ()),
         "seed": seed,
     }
     if endpoint:
