@@ -72,7 +72,7 @@ class _Loop:
             if done:
                 taken = {place // seats.n for place, _, _ in still}
                 self.running, free = still, [s for s in range(at_once) if s not in taken]
-                if taken and not waiting and len(taken) < _KEEP_ABOVE * seats.occupied:
+                if taken and not waiting and len(taken) < _KEEP_ABOVE * (1 + max(taken)):
                     self._move_together(seats, sorted(taken))
             else:
                 self.running = still

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,18 @@ from halign.trie_attention import build_blocks, placeholder, trie_attention_forw
 NAME = "halign_seats"
 ROOM = 64
 """Tokens of a reply that memory is taken for at a time."""
+CHUNK = 16
+"""Seats that one product reads: many together are as wide as the longest prompt among them, and leave the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Seats [first, last) and what their queries see, additive: of prompts [S, 1, 1, 1, W], of replies [S, 1, n, 1, T]."""
+
+    first: int
+    last: int
+    of_prompt: Tensor
+    of_reply: Tensor
 
 
 class Layer:
@@ -114,8 +127,7 @@ class Seats:
             self.room *= 2
             for layer in self.layers.values():
                 layer.roomier()
-        self.occupied = int(self.seat_of.max()) + 1
-        self._see()
+        self.chunks = self._see()
         positions = self.read_tokens[self.seat_of] + self.at
         mask = placeholder(len(places), (), self.places.device)
         with faster_linear():
@@ -135,18 +147,22 @@ class Seats:
         mask.halign_seats = self  # type: ignore[attr-defined]
         return module(ids[None], position_ids=positions[None], attention_mask=mask, use_cache=False)
 
-    def _see(self) -> None:
-        """Additive masks of a step: of prompts [S, 1, 1, 1, W], of replies [S, 1, n, 1, T]."""
-        here = self.occupied
-        length, written = self.read_tokens[:here], self.written[: here * self.n].view(here, 1, self.n, 1)
-        self.width, self.longest = int(length.max()), int(self.at.max()) + 1
+    def _see(self) -> list[Chunk]:
+        """The chunks of a step, with what their queries see."""
+        n, occupied, chunks = self.n, int(self.seat_of.max()) + 1, []
 
         def additive(seen: Tensor) -> Tensor:
             zero = torch.zeros(seen.shape, dtype=self.model.dtype)
             return zero.masked_fill_(~seen, float("-inf"))
 
-        self.prompt_mask = additive(torch.arange(self.width) < length[:, None])[:, None, None, None]
-        self.reply_mask = additive(torch.arange(self.longest) <= written[..., None])
+        for first in range(0, occupied, CHUNK):
+            last = min(first + CHUNK, occupied)
+            length, written = self.read_tokens[first:last], self.written[first * n : last * n]
+            width, longest = int(length.max()), int(written.max()) + 1
+            of_prompt = additive(torch.arange(width) < length[:, None])
+            of_reply = additive(torch.arange(longest) <= written.view(-1, n)[..., None])
+            chunks.append(Chunk(first, last, of_prompt[:, None, None, None], of_reply[:, None, :, None]))
+        return chunks
 
     def keep_prompts(self, module: nn.Module, key: Tensor, value: Tensor) -> None:
         """Put the keys and values [1, G, tokens, D] of prompts that are read into their seats."""
@@ -168,24 +184,34 @@ class Seats:
         layer = self.layers.get(module) or self._layer(module, key, value)
         for kept, new in zip(layer.replies, (key, value), strict=True):
             kept[self.seat_of, :, self.number_of, self.at] = new[0].transpose(0, 1).to(kept.dtype)
-        here, n, groups, width, longest = self.occupied, self.n, key.shape[1], self.width, self.longest
-        heads, dim = query.shape[1], query.shape[-1]
-        q = query.new_zeros(here * n, heads, dim, dtype=self.model.dtype)
+        heads, dim, groups = query.shape[1], query.shape[-1], key.shape[1]
+        q = query.new_zeros(self.chunks[-1].last * self.n, heads, dim, dtype=self.model.dtype)
         q[self.places] = (query[0].transpose(0, 1) * scale).to(q.dtype)
-        q = q.view(here, n, groups, heads // groups, dim).transpose(1, 2).contiguous()  # [S, G, n, H / G, D]
-        shape = q.shape[:-1]
-        keys, values = (x[:here, :, :width].flatten(0, 1) for x in layer.prompts)
-        own_keys, own_values = (x[:here, :, :, :longest].flatten(0, 2) for x in layer.replies)
-        to_prompt = torch.bmm(q.flatten(0, 1).flatten(1, 2), keys.transpose(1, 2)).view(*shape, width)
-        to_reply = torch.bmm(q.flatten(0, 2), own_keys.transpose(1, 2)).view(*shape, longest)
-        scores = torch.cat((to_prompt + self.prompt_mask, to_reply + self.reply_mask), -1)
-        weights = torch.softmax(scores, -1, dtype=torch.float32).to(q.dtype)
-        of_prompt, of_reply = weights[..., :width], weights[..., width:]
-        out = torch.bmm(of_prompt.reshape(here * groups, n * heads // groups, width), values).view(*shape, -1)
-        out += torch.bmm(of_reply.reshape(here * groups * n, heads // groups, longest), own_values).view(
-            *shape, -1
-        )
-        return out.transpose(1, 2).reshape(here * n, heads, -1)[self.places][None]
+        q = q.view(-1, self.n, groups, heads // groups, dim).transpose(1, 2)  # [S, G, n, H / G, D]
+        out = torch.cat([_attended(q[c.first : c.last], layer, c) for c in self.chunks])
+        return out.transpose(1, 2).reshape(-1, heads, out.shape[-1])[self.places][None]
+
+
+def _attended(q: Tensor, layer: Layer, chunk: Chunk) -> Tensor:
+    """softmax(q k^T) v over a seat's prompt and a reply's own tokens, q [S, G, n, H / G, D]."""
+    seats, groups, n, queries, _ = q.shape
+    of_prompt, of_reply = chunk.of_prompt, chunk.of_reply
+    width, longest, here = of_prompt.shape[-1], of_reply.shape[-1], slice(chunk.first, chunk.last)
+    keys, values = (x[here, :, :width].flatten(0, 1) for x in layer.prompts)
+    own_keys, own_values = (x[here, :, :, :longest].flatten(0, 2) for x in layer.replies)
+    together, apart = (seats * groups, n * queries), (seats * groups * n, queries)
+    scores = torch.cat(
+        (
+            torch.bmm(q.reshape(*together, -1), keys.transpose(1, 2)).view(*q.shape[:-1], width) + of_prompt,
+            torch.bmm(q.reshape(*apart, -1), own_keys.transpose(1, 2)).view(*q.shape[:-1], longest)
+            + of_reply,
+        ),
+        -1,
+    )
+    weights = torch.softmax(scores, -1, dtype=torch.float32).to(q.dtype)
+    out = torch.bmm(weights[..., :width].reshape(*together, width), values).view(*q.shape[:-1], -1)
+    out += torch.bmm(weights[..., width:].reshape(*apart, longest), own_values).view(*q.shape[:-1], -1)
+    return out
 
 
 def attention_forward(
