@@ -134,7 +134,7 @@ def load(
     _fill_pad(tokenizer)
     if device is not None and quantize is None:
         nn.Module.to(model, device)
-    return Policy(model, tokenizer, name, _read_rendering(path))
+    return Policy(model, tokenizer, name, read_rendering(path))
 
 
 def _load_adapter(
@@ -164,7 +164,7 @@ def _load_adapter(
     model = PeftModel.from_pretrained(base.model, str(path), is_trainable=not config.is_prompt_learning)
     if config.is_prompt_learning:  # peft loads these to be used only
         model.prompt_encoder.requires_grad_(True)
-    return Policy(model, base.tokenizer, str(path), _read_rendering(path))
+    return Policy(model, base.tokenizer, str(path), read_rendering(path))
 
 
 def _trained_on(path: Path) -> str | None:
@@ -173,7 +173,7 @@ def _trained_on(path: Path) -> str | None:
     return (yaml.safe_load(written.read_text()) or {}).get("quantize") if written.exists() else None
 
 
-def _read_rendering(path: Path) -> dict[str, Any]:
+def read_rendering(path: Path) -> dict[str, Any]:
     """How the run that made a model rendered its data; nothing for models from elsewhere."""
     written = path / RENDERING
     return json.loads(written.read_text()) if written.exists() else {}

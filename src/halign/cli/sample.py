@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import Progress
 
-from halign.errors import HalignError
+from halign.cli.samplers import refuse, sampler_at, sampler_here
 
 if TYPE_CHECKING:
     from halign.dialogue import Dialogue
@@ -43,6 +43,10 @@ def sample(
         str | None, typer.Option(help="cpu, cuda ... Default: cuda where there is one.")
     ] = None,
     quantize: Annotated[str | None, typer.Option(help="4bit or 8bit (CUDA, bitsandbytes).")] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="What writes the replies here: transformers or vllm. Default: transformers."),
+    ] = None,
     endpoint: Annotated[
         str | None,
         typer.Option(help="Address of an OpenAI-compatible server, such as http://localhost:8000/v1."),
@@ -78,17 +82,11 @@ def sample(
         "output_price": output_price,
         "budget": budget,
     }
-    local = {"top_k": top_k or None, "prefix": prefix, "device": device, "quantize": quantize}
-    given = {
-        k: v
-        for k, v in (local if endpoint else {**remote, "dry_run": dry_run or None}).items()
-        if v is not None
-    }
-    if given:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise HalignError(
-            f"{names} would have no effect {'with' if endpoint else 'without'} --endpoint: leave it out"
-        )
+    if endpoint:
+        local = {"top_k": top_k, "prefix": prefix, "device": device, "quantize": quantize, "engine": engine}
+        refuse({**local, "top_k": top_k or None}, "with --endpoint")
+    else:
+        refuse({**remote, "dry_run": dry_run}, "without --endpoint")
     asked = read_prompts(prompts)[:limit]
     settings: dict[str, Any] = {
         "n": n,
@@ -99,7 +97,7 @@ def sample(
         "seed": seed,
     }
     if endpoint:
-        there = _sampler_at(endpoint, model, **remote)
+        there = sampler_at(endpoint, model, **remote)
         if dry_run:
             typer.echo(there.dry_run(asked, **settings))
             return
@@ -108,28 +106,9 @@ def sample(
         finally:
             typer.echo(there.client.spent)
     else:
-        replies = _watched(
-            _sampler_here(model, prefix, device, quantize).sample, asked, top_k=top_k, **settings
-        )
+        here = sampler_here(model, prefix, device, quantize, engine or "transformers")
+        replies = _watched(here.sample, asked, top_k=top_k, **settings)
     typer.echo(f"{_write(asked, replies, output)} prompts answered: {output}")
-
-
-def _sampler_here(model: str, prefix: str | None, device: str | None, quantize: str | None) -> Any:
-    import torch
-
-    from halign.models import load
-    from halign.sampling import TransformersSampler
-
-    policy = load(model, device=device or ("cuda" if torch.cuda.is_available() else None), quantize=quantize)
-    return TransformersSampler(policy, prefix=prefix)
-
-
-def _sampler_at(url: str, model: str, *, budget: float | None, **settings: Any) -> Any:
-    from halign.llm import Client, Endpoint
-    from halign.sampling import EndpointSampler
-
-    endpoint = Endpoint(url, model, **{k: v for k, v in settings.items() if v is not None})
-    return EndpointSampler(Client(endpoint, budget=budget))
 
 
 def _watched(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,12 @@ class EndpointSampler:
             raise ItemsFailed(failures, answers)
         samples = [_sample(a, settings) for a in answers if isinstance(a, Reply)]
         return [samples[i : i + n] for i in range(0, len(samples), n)]
+
+    def stream(self, prompt: Dialogue, **settings: Any) -> Iterator[str]:
+        """One reply, as the other samplers' ``stream`` gives it, but in one piece: replies are cached whole before anyone
+        sees them. ``settings`` and errors as ``sample``."""
+        ((reply,),) = self.sample([prompt], **settings)
+        yield reply.text
 
     def dry_run(self, prompts: Sequence[Dialogue], **settings: Any) -> Estimate:
         """What ``sample`` with these settings would call for; nothing is sent."""
