@@ -207,3 +207,28 @@ def test_the_model_is_left_as_it_was() -> None:
     assert len(rows[0].ids) == 1
     assert model.training
     assert model.config._attn_implementation == before
+
+
+def test_adapters_and_bfloat16_decode_in_seats_too() -> None:
+    import peft
+
+    model = make("llama")
+    tuned = peft.get_peft_model(
+        model, peft.LoraConfig(r=4, init_lora_weights=False, target_modules=["q_proj"])
+    )
+    tuned.eval()
+    asked = prompts((7, 12))
+    assert ways.way_for(tuned) == "seats"
+    rows = sample_ids(tuned, asked, STOP, Settings(temperature=0, max_new_tokens=10))
+    with tuned.disable_adapter():
+        off = sample_ids(tuned, asked, STOP, Settings(temperature=0, max_new_tokens=10))
+        assert [row.ids for row in off] == [generated(tuned, prompt, 10) for prompt in asked]
+    assert [row.ids for row in rows] == [generated(tuned, prompt, 10) for prompt in asked]
+    assert [row.ids for row in rows] != [row.ids for row in off]
+    half = make("llama").to(torch.bfloat16)
+    (row, *_) = sample_ids(half, asked, STOP, Settings(temperature=0, max_new_tokens=10))
+    ids = torch.from_numpy(np.concatenate([asked[0], row.ids]).astype(np.int64))[None]
+    with torch.no_grad():
+        logits = half(ids).logits[0, len(asked[0]) - 1 : -1].float()
+    picked = logits.gather(1, torch.tensor(row.ids)[:, None])[:, 0]
+    assert float((logits.amax(-1) - picked).max()) < 0.1
