@@ -150,6 +150,8 @@ def _beside(talks: Sequence[Talk], replies: Sequence[Iterator[str]]) -> None:
         for pieces in zip_longest(*replies, fillvalue=""):
             texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
             live.update(_columns(talks, texts))
+    if not live.console.is_terminal:
+        typer.echo()
 
 
 def _columns(talks: Sequence[Talk], texts: Sequence[str]) -> Table:
