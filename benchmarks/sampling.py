@@ -48,6 +48,7 @@ class Task:
 def task(name: str) -> Task:
     """The model and the prompts of a name: ``care``, ``pairs``, or a model's folder."""
     import halign as hl
+    from halign.dialogue import Dialogue
     from halign.likelihood import make_renderer
     from halign.worlds.care import generator
     from halign.worlds.care.base_model import SIZES, untrained
@@ -55,7 +56,7 @@ def task(name: str) -> Task:
     if name == "pairs":
         policy = hl.load(workloads.model("pairs"))
         rows = workloads.rows("pairs", PROMPTS)
-        asked = [hl.Dialogue.of(row["prompt"]) for row in rows]
+        asked = [Dialogue.of(row["prompt"]) for row in rows]
     else:
         policy = untrained(SIZES["demo"]) if name == "care" else hl.load(name)
         asked = generator.prompts(PROMPTS, split="test", seed=0)
