@@ -67,7 +67,7 @@ TRIALS = (
     Trial("qa_feedback_rankings", "reward", (1e-4, 3e-4, 1e-3)),
     Trial("qa_feedback_rankings", "plackett_luce", (1e-4, 3e-4, 1e-3)),
     Trial("taskmaster_ratings", "attributes", (1e-4, 3e-4, 1e-3), {"head": "categorical", "levels": 2}),
-    Trial("care", "reward", (3e-4,)),
+    Trial("care", "reward", (3e-3,), {"optimizer": "muon", "embedding_learning_rate": 1e-3, "epochs": 2}),
 )
 
 
