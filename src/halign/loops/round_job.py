@@ -197,7 +197,7 @@ class Job:
         places = {id(one.prompt): n for n, one in enumerate(self.held)}
 
         def draw(prompts: Sequence[Dialogue]) -> list[Sample]:
-            found = self._draw(prompts, 1, (*draw_seed, places[id(prompts[0])]), logps=True)
+            found = self._draw(prompts, 1, (*draw_seed, places[id(prompts[0])]))
             return [samples[0] for samples in found]
 
         if self.start is not None:
@@ -207,6 +207,7 @@ class Job:
                 self._at(number),
                 self.held,
                 draw,
+                policy=self.policy,
                 start=self.start if number else None,
                 reward=self.task.reward,
                 preferences=self.task.preferences,
