@@ -9,10 +9,11 @@ few: {from: base, prompt: few_shot, examples: 3}                not trained: thr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from halign.errors import HalignError
+from halign.recipes.loop_settings import loop_settings
 
 WAYS = ("objective", "loop", "prompt")
 PROMPTS = ("zero_shot", "few_shot")
@@ -43,6 +44,8 @@ class Arm:
         conversations, skip: how many of its examples it learns from (None: all), and how many before them it leaves out.
         reward, preferences: of a loop: an arm that is a reward model, ``judge``, or words; None for the recipe's own.
         examples: of a few-shot prompt.
+        every_round: of a loop of rounds: every round's model is a row of the table, not only the last one's.
+        round: of such a row: which one, from 1; None: the last.
         told: what is said of it, where ``about`` in the YAML says so.
         settings: everything else: of the objective and training, or of the loop.
     """
@@ -57,6 +60,8 @@ class Arm:
     reward: Any = None
     preferences: Any = None
     examples: int = 0
+    every_round: bool = False
+    round: int | None = None
     told: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -69,14 +74,21 @@ class Arm:
         """
         own = dict(entry)
         ways = [w for w in WAYS if own.get(w) is not None]
+        if ways == ["objective", "loop"]:  # with which a loop's rounds train
+            ways = ["loop"]
         if len(ways) != 1 or not own.get("from"):
             raise HalignError(f"arms.{name}: from: (a model) and one of {', '.join(WAYS)} are needed")
-        framed = ("data", "conversations", "skip", *(("reward", "preferences") if ways[0] == "loop" else ()))
+        framed = (
+            "data",
+            "conversations",
+            "skip",
+            *(("reward", "preferences", "every_round") if ways[0] == "loop" else ()),
+        )
         given = {k: v for k in framed if (v := own.pop(k, None)) is not None}
         arm = cls(
             name, own.pop("from"), ways[0], own[ways[0]], told=own.pop("about", "") or "", **given,
             examples=own.pop("examples", 2) if own.get("prompt") == "few_shot" else 0,
-            settings={k: v for k, v in own.items() if k not in WAYS},
+            settings={k: v for k, v in own.items() if k not in WAYS or (k, ways[0]) == ("objective", "loop")},
         )  # fmt: skip
         if arm.way == "prompt" and (arm.by not in PROMPTS or arm.settings):
             raise HalignError(
@@ -93,6 +105,19 @@ class Arm:
     def of_conversations(self) -> bool:
         """True if it learns from the conversations, False if from samples."""
         return all(p in PARTS for p in self.data.split("+"))
+
+    @property
+    def earlier_rounds(self) -> list[Arm]:
+        """Rows for the models after each round but the last, if they are wanted."""
+        if not self.every_round:
+            return []
+        from halign.loops import find
+
+        field = find(self.by).settings.model_fields.get("rounds")
+        if field is None:
+            raise HalignError(f"arms.{self.name}.every_round: the loop {self.by} has no rounds")
+        rounds = int(self.settings.get("rounds", field.default))
+        return [replace(self, name=f"{self.name} {n}", round=n) for n in range(1, rounds)]
 
     @property
     def is_reward(self) -> bool:
@@ -119,7 +144,7 @@ def all_arms(settings: Mapping[str, Any]) -> dict[str, Arm]:
     for name, entry in settings["arms"].items():
         if entry is None:
             continue
-        arm = Arm.of(name, {**_defaults(entry, settings), **entry})
+        arm = Arm.of(name, _complete(entry, settings))
         _check_earlier(f"arms.{name}.from", arm.start, arms)
         if not arm.of_conversations:
             _check_earlier(f"samples.{arm.data}.from", samples_entry(settings, arm)["from"], arms)
@@ -143,22 +168,15 @@ def samples_entry(settings: Mapping[str, Any], arm: Arm) -> Mapping[str, Any]:
     return found
 
 
-def _defaults(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What an arm's settings are where it says nothing."""
-    if entry.get("objective") is not None:
-        own = {"seed": settings["seed"], **settings["training"]}
-        return own | ({"conversations": settings["sft_conversations"]} if entry["objective"] == "sft" else {})
+def _complete(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """An arm's entry with what holds for all arms where it says nothing."""
+    shared = {"seed": settings["seed"], **settings["training"]}
     if entry.get("loop") is not None:
-        return _of_loop(entry["loop"], {"seed": settings["seed"], **settings["training"]}) | settings["loops"]
-    return {}
-
-
-def _of_loop(name: str, shared: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the settings shared by all arms that a loop has, too."""
-    from halign.loops import find
-
-    known = find(name).settings.model_fields
-    return {k: v for k, v in shared.items() if k in known}
+        return loop_settings(entry["loop"], {**settings["loops"], **entry}, shared)
+    if entry.get("objective") is not None:
+        own = {"conversations": settings["sft_conversations"]} if entry["objective"] == "sft" else {}
+        return {**shared, **own, **entry}
+    return dict(entry)
 
 
 def _check_earlier(where: str, name: str, arms: Mapping[str, Arm]) -> None:

@@ -126,9 +126,13 @@ def loop(
     from halign.loops import find, run
     from halign.rewards.find import find_preferences
 
-    needs = find(loop).needs
-    decides = the_reward(inputs, reward, world, judge) if {"reward", "preferences"} & {*needs} else None
-    with watched(output / "run" / "metrics.jsonl", 1.0, progress):
+    found = find(loop)
+    decides = the_reward(inputs, reward, world, judge)
+    known = found.settings(**settings)
+    total = next(
+        (float(getattr(known, name)) for name in ("rounds", "iterations") if hasattr(known, name)), 1.0
+    )
+    with watched(output / "run" / "metrics.jsonl", total, progress, "step"):
         run(
             loop,
             model_folder(inputs["model"]),

@@ -67,6 +67,12 @@ def layers(recipe: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return merged(shared, own, f"{recipe}.yaml"), [shared.pop("sizes"), *sizes]
 
 
+def source(recipe: str) -> list[str]:
+    """Files of this folder that hold a recipe's settings, each explained by its comments."""
+    frame = _read(recipe).get("frame")
+    return [*([f"{frame}.yaml"] if frame else []), f"{recipe}.yaml"]
+
+
 def _read(name: str) -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load(files("halign.recipes").joinpath(f"{name}.yaml").read_text())
     return found

@@ -18,6 +18,9 @@ from halign.errors import HalignError
 from halign.outsiders import imported
 from halign.recipes.origins import Inputs, Report, chosen, world_module
 
+ROUNDS = "rounds"
+"""Where the run folder of a loop keeps what each of its rounds made."""
+
 
 def train(
     output: Path,
@@ -65,12 +68,14 @@ def answer(
     kl_prompts: int,
     limit: int | None = None,
     examples: int = 0,
+    round: int | None = None,
 ) -> None:
     """A model's replies to the prompts of a split, as JSONL per history; and for the first ``kl_prompts`` of
     each, how far the reply has moved from the reference.
 
     Args:
         examples: of the training data, put before each prompt (few-shot); the reference does not see them.
+        round: of a loop, after which the model is asked; None: the last.
     """
     from halign.evaluate import log_ratios
     from halign.models import load
@@ -78,8 +83,8 @@ def answer(
     from halign.recipes.shots import put_before
     from halign.sampling import TransformersSampler
 
-    policy = load(model_folder(inputs["model"]))
-    same = inputs["model"] == inputs["reference"] and not examples
+    policy = load(model_folder(inputs["model"], round))
+    same = inputs["model"] == inputs["reference"] and not examples and round is None
     reference = None if same else load(model_folder(inputs["reference"]))
     asked = {h: read_prompts(inputs["data"] / f"prompts-{split}-{h}.jsonl")[:limit] for h in histories}
     dtype = "bf16" if sampling.get("fast_prompts") else "fp32"  # bf16 adds 0.05 nats of noise to a reply
@@ -167,12 +172,16 @@ def find_judge(world: str | None, judge: str | None) -> Any:
     raise HalignError(f"judge {judge!r} has no grade(prompts, replies) and is no assess(prompt, reply)")
 
 
-def model_folder(stage: Path) -> str:
-    """Where a stage's model is: of a trained arm, a world's base, or the user's own."""
+def model_folder(stage: Path, round: int | None = None) -> str:
+    """Where a stage's model is: of a trained arm (after one round of a loop, if it got so far), a world's base, or the user's
+    own.
+    """
     if (stage / "source").exists():
         return (stage / "source").read_text()
-    folder = stage / "run" / "model"
-    return str(folder if folder.exists() else stage / "model")
+    folders = [stage / "run" / "model", stage / "model"]
+    if round is not None:
+        folders.insert(0, stage / "run" / ROUNDS / str(round) / "run" / "model")
+    return str(next((f for f in folders if f.exists()), folders[-1]))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -181,8 +190,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def watched(metrics: Path, epochs: float, progress: Report) -> Iterator[None]:
-    """Pass on what a training run writes about itself."""
+def watched(metrics: Path, total: float, progress: Report, key: str = "epoch") -> Iterator[None]:
+    """Pass on what a training run writes about itself: how far it is, by ``key`` of the last row."""
     over = threading.Event()
 
     def watch() -> None:
@@ -191,8 +200,9 @@ def watched(metrics: Path, epochs: float, progress: Report) -> Iterator[None]:
                 last = json.loads(metrics.read_text().rstrip().rsplit("\n", 1)[-1])
             except (OSError, ValueError):
                 continue
-            if "epoch" in last:
-                progress(round(1000 * last["epoch"] / epochs), 1000, f"loss {last['loss']:.3f}")
+            if key in last:
+                said = [f"{name} {last[name]:.3f}" for name in ("loss", "reward") if name in last]
+                progress(round(1000 * last[key] / total), 1000, ", ".join(said))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

@@ -34,7 +34,7 @@ class Graph:
     """The stages of one table.
 
     Attributes:
-        arms: name -> the arm; without the base.
+        arms: name -> the arm of each row; without the base. A loop of rounds may have a row for each (``Arm.round``).
         models: name -> the stage that makes it (of a prompted arm, that of its start); the base first.
         samples: name -> the rankings of a model's replies.
         answers: name -> its replies to the prompts; reward models have none.
@@ -80,19 +80,43 @@ class Builder:
         self.data = data_stage(settings, self.histories)
         self.models = {BASE: base_stage(settings)}
         self.samples: dict[str, Stage] = {}
+        self.rows: dict[str, Arm] = {}
         for arm in self.arms.values():
-            self.models[arm.name] = self._model(arm)
+            made = self._model(arm)
+            for row in (*arm.earlier_rounds, arm):
+                self.rows[row.name], self.models[row.name] = row, made
+        for where, names in (
+            ("rewards", settings["rewards"]),
+            *(("comparisons", c) for c in settings["comparisons"]),
+        ):
+            for name in names:
+                self._check_known(where, name)
 
     def graph(self, answered: Collection[str] | None, limit: int | None) -> Graph:
         """The whole graph; see ``build``."""
-        named = [n for n in self.models if n not in self.arms or not self.arms[n].is_reward]
+        bare = any(a.by == "zero_shot" and a.start == BASE for a in self.rows.values())
+        hidden = (
+            {BASE} if bare and self.settings["reference"] != BASE else set()
+        )  # it stands there by another name
+        hidden |= {n for n, arm in self.rows.items() if arm.is_reward}
+        named = [n for n in self.models if n not in hidden]
         asked = {n: self._answers(n, limit) for n in named if answered is None or n in answered}
         graded = self.settings["judge"] is not None or self.settings["world"] is not None
         grades = self._grades(asked, limit) if graded else None
-        scores = {n: self._scores(n, asked, limit) for n in self.settings["rewards"] if n != JUDGE}
+        scores = {
+            n: self._scores(n, asked, limit)
+            for n in self.settings["rewards"]
+            if n in self.models or n == REWARD
+        }
         return Graph(
-            self.data, self.arms, self.models, self.samples, asked, grades, scores, self.histories, self.split
+            self.data, self.rows, self.models, self.samples, asked, grades, scores, self.histories, self.split
         )
+
+    def _check_known(self, where: str, name: str) -> None:
+        left_out = {n for n, entry in self.settings["arms"].items() if entry is None}
+        known = {*self.models, *left_out, *((JUDGE, REWARD) if where == "rewards" else ())}
+        if name not in known:
+            raise HalignError(f"{where}: no model {name!r}; there is {', '.join(sorted(known))}")
 
     def _named(self, name: str) -> str:
         return name if self.split == "test" else f"{name}-{self.split}"
@@ -174,9 +198,9 @@ class Builder:
         return self.samples[arm.data]
 
     def _answers(self, name: str, limit: int | None) -> Stage:
-        s, arm = self.settings, self.arms.get(name)
+        s, arm = self.settings, self.rows.get(name)
         asked = s["test_prompts"] * len(self.histories)
-        shown = {"examples": arm.examples} if arm and arm.examples else {}
+        own = {k: v for k in ("examples", "round") if arm and (v := getattr(arm, k))}
         return Stage(
             f"{self._named('answers')}-{name}",
             f"{STEPS}:answer",
@@ -185,7 +209,7 @@ class Builder:
                 "histories": self.histories,
                 "sampling": dict(s["sampling"]),
                 "kl_prompts": s["kl_prompts"],
-                **shown,
+                **own,
                 **({} if limit is None else {"limit": limit}),
             },
             inputs={"model": self.models[name], "reference": self.models[s["reference"]], "data": self.data},

@@ -18,9 +18,9 @@ from halign.recipes.arms import Arm
 from halign.recipes.commands import commands
 from halign.recipes.engine import Outcome
 from halign.recipes.origins import BASE, link_tree
-from halign.recipes.steps import read_rows
+from halign.recipes.steps import ROUNDS, read_rows
 from halign.recipes.table import Graph
-from halign.recipes.table_rewards import Rewarded, panel, rewarded
+from halign.recipes.table_rewards import Rewarded, panel, rewarded, training_seconds
 from halign.reporting import Evidence, GuardrailText, ModelEntry
 from halign.reporting.rewards import reward_panel
 
@@ -50,7 +50,8 @@ def find_out(
     """Everything the report needs, read from the stages' folders."""
     replies = {n: _replies(n, graph, outcome) for n in graph.answers}
     rewards = rewarded(settings, graph, outcome, replies)
-    entries = [_entry(n, settings, graph, outcome, replies.get(n, {})) for n in graph.models]
+    shown = [n for n in graph.models if n in graph.answers or n in graph.arms]
+    entries = [_entry(n, graph, outcome, replies.get(n, {})) for n in shown]
     trained = next((m.training for m in entries if m.training), None)
     judge = settings["judge"]
     data = outcome.folders[graph.data.name]
@@ -100,19 +101,27 @@ def _replies(name: str, graph: Graph, outcome: Outcome) -> dict[str, list[Reply]
     return found
 
 
-def _entry(
-    name: str, settings: Mapping[str, Any], graph: Graph, outcome: Outcome, replies: Mapping[str, list[Reply]]
-) -> ModelEntry:
+def _entry(name: str, graph: Graph, outcome: Outcome, replies: Mapping[str, list[Reply]]) -> ModelEntry:
     stage, arm = graph.models[name], graph.arms.get(name)
-    run = outcome.folders[stage.name] / "run"
-    trained = arm is not None and arm.way != "prompt"
+    shown = run_of(outcome.folders[stage.name] / "run", arm.round) if arm and arm.way != "prompt" else None
     return ModelEntry(
         name,
         _about(arm),
-        run if trained and run.exists() else None,
+        shown,
         replies if graph.grades else {},
-        outcome.seconds[stage.name] if trained or arm is None else None,
+        training_seconds(name, graph, outcome),
+        untrained=arm is None or arm.way == "prompt",
     )
+
+
+def run_of(run: Path, number: int | None) -> Path | None:
+    """The run folder that shows how a model was trained: of a loop of rounds, that of its last round, or of one of them."""
+    rounds = sorted((f for f in (run / ROUNDS).glob("*/run") if f.is_dir()), key=lambda f: int(f.parent.name))
+    if number is not None and (run / ROUNDS / str(number) / "run").is_dir():
+        return run / ROUNDS / str(number) / "run"
+    if rounds:
+        return rounds[-1]
+    return run if run.exists() else None
 
 
 def _about(arm: Arm | None) -> str:
@@ -121,6 +130,8 @@ def _about(arm: Arm | None) -> str:
     epochs = float(arm.settings.get("epochs", 1))
     times = "" if epochs == 1 or arm.way != "objective" else f", {epochs:g} times over"
     start = "the base" if arm.start == BASE else arm.start
+    if arm.every_round:
+        times = f", round {arm.round}" if arm.round else ", the last round"
     return f"{start}{'' if arm.way == 'prompt' else ', then'} {arm.label}{times}"
 
 
@@ -141,7 +152,7 @@ def publish(
     for name, stage in graph.models.items():
         folder = outcome.folders[stage.name]
         source = folder / "run" if (folder / "run").exists() else folder / "model"
-        if source.exists() and (name == BASE or graph.arms[name].way != "prompt"):
+        if source.exists() and name == stage.name:  # a row of its own run, not of a round, nor of a prompt
             replace_folder(source, output / "runs" / name)
     replace_folder(outcome.folders[graph.data.name], output / "data")
     for name, stage in graph.samples.items():

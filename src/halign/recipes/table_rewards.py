@@ -11,6 +11,8 @@ from halign.evaluate import Interval, Reply, score
 from halign.evaluate.intervals import advantage, mean
 from halign.recipes.arms import JUDGE, REWARD
 from halign.recipes.engine import Outcome
+from halign.recipes.origins import BASE
+from halign.recipes.steps import read_rows
 from halign.recipes.table import Graph
 from halign.reporting import Panel
 from halign.reporting.svg import Spot, scatter
@@ -71,7 +73,6 @@ def rewarded(
     for m, of in values.items():
         said = [r for h in graph.histories for r in replies[m][h]]
         clusters = [r.conversation for r in said]
-        arm = graph.arms.get(m)
         found.append(
             Rewarded(
                 m,
@@ -83,10 +84,21 @@ def rewarded(
                     for n, v in of.items()
                 },
                 score(said).kl,
-                outcome.seconds[graph.models[m].name] if arm and arm.way != "prompt" else None,
+                None if m == BASE else training_seconds(m, graph, outcome),
             )
         )
     return found
+
+
+def training_seconds(name: str, graph: Graph, outcome: Outcome) -> float | None:
+    """Wall time of a model's own training, sampling included; of a round's model, up to that round. None for a prompted one."""
+    arm, stage = graph.arms.get(name), graph.models[name]
+    if arm is None or (arm.way != "prompt" and arm.round is None):
+        return outcome.seconds[stage.name]
+    if arm.round is None:
+        return None
+    rows = read_rows(outcome.folders[stage.name] / "run" / "metrics.jsonl")
+    return float(sum(sum(r.get("seconds", {}).values()) for r in rows if r["step"] <= arm.round))
 
 
 def _column(name: str) -> str:
