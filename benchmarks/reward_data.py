@@ -106,7 +106,7 @@ def care_rankings(
 def _sampled(
     model: Path, split: str, skip: int, conversations: int, samples: int, seed: int
 ) -> Iterable[dict[str, Any]]:
-    from halign.recipes.steps import prompts_of
+    from halign.recipes.origins import prompts_of
     from halign.rewards.rules import care_rules
     from halign.sampling import TransformersSampler
     from halign.worlds import care
