@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from halign import checks, convert
+from halign import checks, convert, lineage
 from halign.cli import data_views as views
 from halign.errors import HalignError
 from halign.examples import Example
@@ -237,6 +237,7 @@ def convert_file(
         why = "; ".join(f"{n:,} {reason}" for reason, n in made.dropped.items()) or "no turn has alternatives"
         raise HalignError(f"{file}: nothing to write: {why}")
     count = write_jsonl(made.examples, output)
+    lineage.write_header(output, [], [file])
     views.list_skipped(console, data, SHOWN_ERRORS)
     rows = [("read", f"{len(data):,} {data.format}"), ("written", f"{count:,} {to}")]
     rows += [(f"dropped: {reason}", f"{n:,}") for reason, n in made.dropped.items()]

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from halign.checks import TokenReport, dialogue_of, replies_of
 from halign.dialogue import Message
+from halign.errors import DataError
 from halign.examples import Alternative, Conversation, Demonstration, Example, Preference, Ranking, Rating
 from halign.readers import Data
 
@@ -59,13 +60,18 @@ def good(console: Console, text: str) -> None:
 
 def list_skipped(console: Console, data: Data, most: int) -> None:
     """The bad rows, one line each, and how many there are."""
-    if not data.skipped:
+    list_errors(console, data.skipped, most)
+
+
+def list_errors(console: Console, errors: Sequence[DataError], most: int) -> None:
+    """One line each, and how many there are."""
+    if not errors:
         return
-    console.print(Text(f"{BAD} {len(data.skipped):,} bad rows", style="bold red"))
-    for error in data.skipped[:most]:
+    console.print(Text(f"{BAD} {len(errors):,} bad rows", style="bold red"))
+    for error in errors[:most]:
         console.print(Padding(Text(str(error).splitlines()[0]), (0, 0, 0, 2)))
-    if len(data.skipped) > most:
-        console.print(f"  ... {len(data.skipped) - most:,} more")
+    if len(errors) > most:
+        console.print(f"  ... {len(errors) - most:,} more")
 
 
 # -- numbers -------------------------------------------------------------------------------------------------
@@ -160,10 +166,11 @@ def token_rows(report: TokenReport, kind: str) -> list[tuple[str, str]]:
 # -- conversations -------------------------------------------------------------------------------------------
 
 
-def print_example(console: Console, example: Example, number: int) -> None:
-    """One example: its name, rules, turns, replies."""
-    title = f"{number}: {type(example).__name__} {example.conversation}"
-    console.print(Rule(Text(title), align="left"))
+def print_example(console: Console, example: Example, number: int | None) -> None:
+    """One example: its name (unless ``number`` is None), rules, turns, replies."""
+    if number is not None:
+        title = f"{number}: {type(example).__name__} {example.conversation}"
+        console.print(Rule(Text(title), align="left"))
     dialogue = dialogue_of(example)
     for rule in dialogue.guardrails:
         console.print(Padding(Text(f"§ {rule}", style="magenta"), (0, 0, 0, 2)))

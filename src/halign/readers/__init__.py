@@ -34,9 +34,9 @@ from halign.readers.data import Data
 from halign.readers.files import BadLine, rows_of
 from halign.readers.rows import FORMATS, Options, RowParser
 from halign.readers.trunks import group_turns
-from halign.readers.write import to_row, write_jsonl, write_rows
+from halign.readers.write import RowWriter, to_row, write_jsonl, write_rows
 
-__all__ = ["FORMATS", "Data", "read", "read_prompts", "to_row", "write_jsonl", "write_rows"]
+__all__ = ["FORMATS", "Data", "RowWriter", "read", "read_prompts", "to_row", "write_jsonl", "write_rows"]
 
 T = TypeVar("T")
 EXAMPLES = (Demonstration, Preference, Ranking, Rating, Conversation)
