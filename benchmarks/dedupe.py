@@ -14,8 +14,11 @@ import random
 import resource
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from halign.checks import dialogue_of
 from halign.curation.dedupe import ALIKE, SAME, dedupe
 from halign.curation.source import RowSource
 from halign.readers import read, write_rows
@@ -40,11 +43,11 @@ def main() -> None:
     print(f"kept {outcome.kept:,}; same {outcome.dropped[SAME]:,}, alike {outcome.dropped[ALIKE]:,}")
 
 
-def rows(count: int):  # type: ignore[no-untyped-def]
+def rows(count: int) -> Iterator[dict[str, Any]]:
     """The rows; what repeats is drawn with a fixed seed."""
     rng = random.Random(0)
     data = read(Path(os.environ["HALIGN_DATA"]) / "care/sgd_train.jsonl.gz")
-    said = [[m.content for m in e.dialogue.messages] for e in data]  # type: ignore[union-attr]
+    said = [[m.content for m in dialogue_of(e).messages] for e in data]
     agents, users = ([t for talk in said for t in talk[k::2]] for k in (1, 0))
     words = sorted({w for t in agents[:20000] for w in t.split()})
     recent: list[list[str]] = []

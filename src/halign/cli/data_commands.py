@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from halign.cli import data_dedupe, data_trace
+from halign.cli import data_decontaminate, data_dedupe, data_filter, data_mix, data_split, data_trace
 from halign.cli.data import app
 
 __all__ = ["app"]
 
+app.command("filter")(data_filter.filter)
+app.command("mix")(data_mix.mix)
 app.command("dedupe")(data_dedupe.dedupe)
+app.command("decontaminate")(data_decontaminate.decontaminate)
+app.command("split")(data_split.split)
 app.command("trace")(data_trace.trace)

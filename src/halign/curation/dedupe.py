@@ -164,8 +164,9 @@ def gather(
             file.close()
     size = (scratch / "shingles").stat().st_size
     values = np.memmap(scratch / "shingles", np.uint32, "r") if size else np.empty(0, np.uint32)
-    arrays = (np.array(a) for a in (numbers, exact, owner, score, starts))
-    return Texts(*arrays, flat=values, keys=paths)
+    return Texts(
+        np.array(numbers), np.array(exact), np.array(owner), np.array(score), np.array(starts), values, paths
+    )
 
 
 def _note(
@@ -249,6 +250,23 @@ def _nearest(
         others = {j: None for j in others if texts.owner[j] != texts.owner[i]}
     found = [(jaccard(mine, texts.shingles(j)), -j) for j in others]
     return (-max(found)[1], max(found)[0]) if found else None
+
+
+def links(texts: Texts, threshold: float) -> Iterator[tuple[int, int]]:
+    """Pairs (later, earlier) of rows that are alike, whatever conversation they are from; enough of them to join all that are."""
+    order = np.arange(len(texts.numbers))
+    _, first, which = np.unique(texts.exact, return_index=True, return_inverse=True)
+    same = first[which] != order
+    yield from zip(order[same].tolist(), first[which][same].tolist(), strict=True)
+    seen: dict[int, list[int]] = {}
+    for i, buckets in _candidates(texts, order, same):
+        mine = texts.shingles(i)
+        for j in dict.fromkeys(j for b in buckets for j in seen.get(b, ())):
+            if jaccard(mine, texts.shingles(j)) >= threshold:
+                yield i, j
+        for b in buckets:
+            if len(seen.setdefault(b, [])) < COMPARED:
+                seen[b].append(i)
 
 
 def _candidates(texts: Texts, order: np.ndarray, same: np.ndarray) -> Iterator[tuple[int, list[int]]]:
