@@ -11,6 +11,7 @@ from rich.console import Console
 
 from halign import checks, convert, lineage
 from halign.cli import data_views as views
+from halign.curation.balance import Balance
 from halign.errors import HalignError
 from halign.examples import Example
 from halign.items import Kind
@@ -158,8 +159,8 @@ def stats(
     conversation: ConversationColumn = None,
     conversation_pattern: Pattern = None,
 ) -> None:
-    """Count: kinds, turns, lengths (words; tokens with --model), labels, ranks, guardrails; overlap with
-    --against."""
+    """Count: kinds, turns, lengths (words; tokens with --model), labels, ranks, length bias, guardrails; overlap
+    with --against."""
     console = Console()
     options: dict[str, Any] = {
         "split": split,
@@ -177,9 +178,13 @@ def stats(
     verdicts = views.verdicts(data)
     if verdicts:
         views.print_table(console, "verdicts", verdicts)
-    for title, counts in (("guardrails in force", _in_force(data)), ("guardrails broken", _broken(data))):
-        if counts:
-            views.print_counts(console, title, counts, len(data))
+    balance = Balance()
+    for example in data:
+        balance.add(example)
+    if rows := balance.rows():
+        views.print_table(console, "balance", rows)
+    if rules := balance.guardrails():
+        views.print_guardrails(console, rules)
     if model is not None:
         _print_tokens(console, data, model, max_length)
     if against is not None:
@@ -274,23 +279,6 @@ def _structure(data: Data) -> list[tuple[str, str]]:
     if turns:
         rows.append(("agent turns with alternatives", f"{turns:,}"))
     return [*rows, ("fingerprint", data.fingerprint[:16])]
-
-
-def _in_force(data: Data) -> Counter[str]:
-    return Counter(rule for e in data for rule in checks.dialogue_of(e).guardrails)
-
-
-def _broken(data: Data) -> Counter[str]:
-    """How often replies break which guardrail, as far as the data say."""
-    broken: Counter[str] = Counter()
-    for e in data:
-        names = [getattr(e, "violates", None)]
-        names += [
-            a.violates for alternatives in getattr(e, "alternatives", {}).values() for a in alternatives
-        ]
-        names += [m.extra.get("violates") for m in checks.replies_of(e)]
-        broken.update(n for n in names if isinstance(n, str))
-    return broken
 
 
 def _print_tokens(console: Console, data: Data, model: str, max_length: int | None) -> int:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from halign.cli import data_decontaminate, data_dedupe, data_filter, data_mix, data_split, data_trace
+from halign.cli import (
+    data_card,
+    data_decontaminate,
+    data_dedupe,
+    data_filter,
+    data_mix,
+    data_split,
+    data_trace,
+)
 from halign.cli.data import app
 
 __all__ = ["app"]
@@ -12,4 +20,5 @@ app.command("mix")(data_mix.mix)
 app.command("dedupe")(data_dedupe.dedupe)
 app.command("decontaminate")(data_decontaminate.decontaminate)
 app.command("split")(data_split.split)
+app.command("card")(data_card.card)
 app.command("trace")(data_trace.trace)

@@ -55,8 +55,8 @@ def decontaminate(
     conversation: ConversationColumn = None,
     conversation_pattern: Pattern = None,
 ) -> None:
-    """Leave out rows that share a run of words with a test set, or a short text of it, or nearly a whole text; show what they share.
-    All messages and responses of a row are searched; memory grows with the test sets only.
+    """Leave out rows that share a run of words with a test set, or a short text of it, or nearly a whole text; show what they
+    share. All messages and responses of a row are searched; memory grows with the test sets only.
     """
     from halign.curation.decontaminate import decontaminate as leave_out
     from halign.curation.source import RowSource, check_output

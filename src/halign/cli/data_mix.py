@@ -20,7 +20,7 @@ def mix(
         list[str],
         typer.Argument(
             metavar="FILE[=WEIGHT]...",
-            help="Files of one format, each with its weight; without, its rows count. With neither --size nor --sizes: FILE=ROWS.",
+            help="Files of one format, each with its weight; without, its rows count. Without --size and --sizes: FILE=ROWS.",
             show_default=False,
         ),
     ],

@@ -38,13 +38,13 @@ def print_table(console: Console, title: str, rows: Sequence[tuple[str, str]]) -
     console.print(table)
 
 
-def print_counts(console: Console, title: str, counts: Counter[str], total: int, top: int = 12) -> None:
-    """The commonest entries, with their share of ``total`` examples."""
-    table = Table("times", "per example", "rule", title=title, title_justify="left")
-    for rule, n in counts.most_common(top):
-        table.add_row(f"{n:,}", f"{n / total:.3f}", Text(rule, overflow="ellipsis", no_wrap=True))
-    if len(counts) > top:
-        table.add_row("", "", f"... {len(counts) - top:,} more")
+def print_guardrails(console: Console, rows: Sequence[tuple[str, int, str, int]], top: int = 12) -> None:
+    """The commonest guardrails: in force, labelled good there, broken."""
+    table = Table("in force", "good", "broken", "rule", title="guardrails", title_justify="left")
+    for rule, n, good, broken in rows[:top]:
+        table.add_row(f"{n:,}", good, f"{broken:,}", Text(rule, overflow="ellipsis", no_wrap=True))
+    if len(rows) > top:
+        table.add_row("", "", "", f"... {len(rows) - top:,} more")
     console.print(table)
 
 
@@ -117,11 +117,8 @@ def print_lengths(console: Console, rows: Sequence[tuple[str, list[int]]]) -> No
 
 
 def verdicts(data: Sequence[Example]) -> list[tuple[str, str]]:
-    """What people said of the replies: label balance, list sizes, ties, whether longer wins."""
+    """What people said of the replies: list sizes, ties, soft preferences, kinds of alternatives."""
     rows: list[tuple[str, str]] = []
-    labels = [e.desirable for e in data if isinstance(e, Rating)]
-    if labels:
-        rows.append(("rated good", f"{sum(labels):,} of {len(labels):,} ({sum(labels) / len(labels):.1%})"))
     rankings = [e for e in data if isinstance(e, Ranking)]
     if rankings:
         sizes = Counter(len(e.responses) for e in rankings)
@@ -136,8 +133,6 @@ def verdicts(data: Sequence[Example]) -> list[tuple[str, str]]:
     if pairs:
         soft = sum(e.preference not in (0.0, 1.0) for e in pairs)
         rows.append(("pairs with a soft preference", f"{soft:,} of {len(pairs):,}"))
-        longer = [len(e.chosen.content.split()) > len(e.rejected.content.split()) for e in pairs]
-        rows.append(("chosen is longer, in words", f"{sum(longer) / len(pairs):.1%}"))
     others = [a for e in data if isinstance(e, Conversation) for s in e.alternatives.values() for a in s]
     if others:
         kinds = Counter(verdict(a).split()[0] for a in others)

@@ -7,7 +7,7 @@ endpoint gives them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -40,11 +40,11 @@ Conversation:
 Response:
 {{ reply }}
 
-Please rate according to the {{ criteria }} of the response to the conversation. The assistant receives a score on a scale of 0 to \
-5, where a higher score indicates a higher level of the {{ criteria }}. Answer with the score alone, one number from 0 to 5."""
+Please rate according to the {{ criteria }} of the response to the conversation. The assistant receives a score on a scale of 0 \
+to 5, where a higher score indicates a higher level of the {{ criteria }}. Answer with the score alone, one number from 0 to 5."""
 
 Over = Literal["min", "mean", "max"]
-_OVER = {"min": min, "mean": fmean, "max": max}
+_OVER: dict[str, Callable[[Sequence[float]], float]] = {"min": min, "mean": fmean, "max": max}
 LOW, UNGRADED = "grade below the threshold", "no grade (the judge gave no answer)"
 
 Asked = tuple[Dialogue, str]

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -92,7 +93,7 @@ def mix(
         _enough(sources, plan, available, repeat)
     rng = np.random.default_rng(seed)
     orders = [rng.permutation(n) for n in available]
-    settings = {"seed": seed, "repeat": repeat, "temperature": temperature}
+    settings: dict[str, Any] = {"seed": seed, "repeat": repeat, "temperature": temperature}
     settings |= {"counts": list(counts)} if counts is not None else {"weights": given, "sizes": list(sizes)}
     files = [str(Path(s.file).name) for s in sources]
     steps = [lineage.Step.of("mix", {**settings, "files": files, **s.settings}, s.file) for s in sources]
