@@ -68,3 +68,11 @@ def test_alternatives_and_what_they_break():
     assert found.gaps.tolist() == [1]
     assert found.guardrails() == [("A", 1, "–", 1)]
     assert of([pair("a", 1, 2, violates="B")]).guardrails() == [("B", 0, "–", 1)]
+
+
+def test_the_interval_is_clustered_by_the_conversation_that_is_named():
+    """Four pairs of two conversations, however their rows are called."""
+    balance = Balance()
+    for i, example in enumerate(read([pair(f"t{i}", 2 + i % 2, 1) for i in range(4)])):
+        balance.add(example, f"talk{i // 2}")
+    assert (balance.longer.n, balance.longer.clusters) == (4, 2)

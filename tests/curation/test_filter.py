@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from tests.curation.plainly import rows_of, talk
+from tests.llm.server import Server, completion, last
 
 from halign.curation.conditions import Condition
-from halign.curation.filter import LOW, ByReward, Grade, keep, responses_of
+from halign.curation.filter import ALPAGASUS, LOW, SCALE, ByJudge, ByReward, Grade, keep, responses_of
 from halign.curation.source import RowSource
 from halign.errors import HalignError
+from halign.judges import DirectScorer
+from halign.llm import Client, Endpoint
+from halign.llm.cache import ReplyCache
 from halign.readers import write_rows
 
 
@@ -165,3 +171,36 @@ def test_settings_that_do_nothing(tmp_path):
     ):
         with pytest.raises(HalignError, match=says):
             run(tmp_path, ROWS, **settings)
+
+
+def graded(body, n):
+    """A model that grades 5 with .75 and 4 with .25 if the response has many words, else 1."""
+    if "word word" in last(body):
+        return completion("5", top=[{"5": math.log(0.75), "4": math.log(0.25)}])
+    return completion("1", top=[{"1": math.log(0.9), "0": math.log(0.1)}])
+
+
+def test_alpagasus_by_an_endpoint_pays_once_and_names_the_replies(tmp_path):
+    """4.75 and 0.9, by hand; the second run asks nothing; what went in is in the lineage and the cache."""
+    rows = [talk("Say much", "a", "word " * 5), talk("Say little", "b", "Yes.")]
+    with Server(graded) as server:
+        client = Client(Endpoint(server.url, "m", concurrency=1))
+        judge = ByJudge(DirectScorer(client, criteria="accuracy", template=ALPAGASUS, scale=SCALE))
+        assert judge.dry_run(source_of(tmp_path, rows)).calls == 2
+        for _ in range(2):
+            outcome, kept, dropped = run(tmp_path, rows, grader=judge, above=4.5)
+            assert [(r["id"], r["grade"]) for r in kept] == [("a", pytest.approx(4.75))]
+            assert dropped[0]["grade"] == pytest.approx(0.9)
+            assert client.spent.calls == 2
+        question = last(server.bodies[0])
+    assert outcome.dropped == {LOW: 1}
+    assert "the accuracy of the response" in question
+    assert "on a scale of 0 to 5" in question
+    (key,) = kept[0]["lineage"]["replies"]
+    with ReplyCache() as cache:
+        assert cache.get(key) is not None
+
+
+def test_a_scale_of_its_own():
+    with pytest.raises(HalignError, match=r"scale = .* is out of range"):
+        DirectScorer(Endpoint("http://x/v1", "m"), scale=range(12))

@@ -46,9 +46,10 @@ class Balance:
     rules: Counter[str] = field(default_factory=Counter)
     _names: dict[str, int] = field(default_factory=dict)
 
-    def add(self, example: Example) -> None:
-        """One example."""
-        owner = self._names.setdefault(example.conversation, len(self._names))
+    def add(self, example: Example, conversation: str | None = None) -> None:
+        """One example; ``conversation`` is what it belongs to where that is not its own."""
+        name = example.conversation if conversation is None else conversation
+        owner = self._names.setdefault(name, len(self._names))
         for better, worse in _compared(example):
             self.gaps.append(words(better) - words(worse))
             self.owners.append(owner)

@@ -70,7 +70,7 @@ class Facts:
             if isinstance(value, str):
                 self.values.setdefault(column, Counter())[value] += 1
         if e is not None:
-            self.balance.add(e)
+            self.balance.add(e, conversation)
         if len(self.sample) < SHOWN:
             self.sample.append(row)
         elif (place := rng.randrange(self.rows)) < SHOWN:
