@@ -16,7 +16,7 @@ from typing import Any, get_args
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import duel, preparation
+from benchmarks import duel, preparation, sampling
 from benchmarks.duel import Dtype, Match, Peer
 from benchmarks.workloads import Workload
 
@@ -42,6 +42,8 @@ MEMORY: dict[tuple[Workload, Peer], float] = {("conversations", "trl"): 1 / 3}
 """Largest share of the peer's peak memory."""
 PREPARATION = 5.0
 """Least ratio of pairs prepared per second to TRL's."""
+SAMPLING = 3.0
+"""Least ratio of tokens sampled per second to those of ``model.generate``."""
 
 console = Console(highlight=False, width=150)
 
@@ -93,6 +95,18 @@ def preparation_line(r: dict[str, Any]) -> Line:
     return Line((f"preparation {r['workload']}", r["peer"], "", *figures, "", "", ""), speed)
 
 
+def sampling_line(r: dict[str, Any]) -> Line:
+    """The table's row of a result of ``sampling.measure``; tokens instead of pairs."""
+    speed = r["ratio"] >= SAMPLING
+    figures = (
+        f"{r['ours_per_s']:,.0f}",
+        f"{r['peer_per_s']:,.0f}",
+        _marked(f"{r['ratio']:.1f}x", speed),
+        f"{SAMPLING:g}x",
+    )
+    return Line((f"sampling {r['workload']} fp32", r["peer"], "", *figures, "", "", ""), speed)
+
+
 def _marked(text: str, passed: bool | None) -> str:
     if passed is None:
         return text
@@ -101,7 +115,7 @@ def _marked(text: str, passed: bool | None) -> str:
 
 def table(lines: list[Line]) -> Table:
     """All rows."""
-    made = Table(title="halign against its peers (pairs/s; peak MB above model and data)")
+    made = Table(title="halign against its peers (pairs/s, sampling tokens/s; peak MB above model and data)")
     for name in ("what", "peer", "tokens distinct / flat"):
         made.add_column(name)
     for name in ("ours/s", "peer/s", "ratio", "floor", "peak MB ours / peer", "share", "at most"):
@@ -122,6 +136,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--items", type=int, default=0, help="pairs timed per repeat")
+    parser.add_argument("--no-sampling", action="store_true", help="leave sampling out")
     parser.add_argument("--keep", action="store_true", help="keep results that are there already")
     given = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
@@ -139,6 +154,11 @@ def main() -> None:
                     match = Match(workload, peer, dtype, given.threads, given.repeats, given.items)
                     _write(file, duel.play(match, lambda text: console.print(f"  {text}")))
                 lines.append(preference_line(json.loads(file.read_text())))
+    for name in get_args(sampling.Model) if not given.no_sampling else ():
+        file = RESULTS / f"sampling-{name}.json"
+        if not (given.keep and file.exists()):
+            _write(file, sampling.measure(name, given.repeats, given.threads))
+        lines.append(sampling_line(json.loads(file.read_text())))
     console.print(table(lines))
     if not all(line.passed for line in lines):
         sys.exit(1)

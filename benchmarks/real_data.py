@@ -20,26 +20,12 @@ from rich.console import Console
 from rich.table import Table
 
 import halign as hl
-from benchmarks.workloads import make_model
+from benchmarks.stages import SHARED, fresh_model, learn_conversations, part
 from halign.convert import as_kind
 from halign.evaluate.intervals import Interval, share
-from halign.examples import Example, Preference, prompts
+from halign.examples import Example, Preference
 from halign.likelihood import make_renderer, path_logps
 from halign.run_folder import RunFolder
-
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-FROM_SCRATCH: dict[str, Any] = {
-    "optimizer": "muon",
-    "learning_rate": 5e-3,
-    "embedding_learning_rate": 3e-3,
-    "weight_decay": 0.1,
-    "schedule": "cosine",
-    "warmup": 0.05,
-}
 
 
 def main() -> None:
@@ -69,11 +55,9 @@ class Trial:
 
     def run(self) -> list[dict[str, Any]]:
         """All stages; one row of figures each."""
-        fresh = self.output / "fresh"
-        if not (fresh / "config.json").exists():
-            read = [*self._read("care/star_train"), *self._read("care/sgd_train", 0.3)]
-            texts = (m.content for _, prompt in prompts(read) for m in prompt.messages[-2:])
-            make_model(fresh, texts, CHATML)
+        fresh = fresh_model(
+            self.output / "fresh", [*self._read("care/star_train"), *self._read("care/sgd_train", 0.3)]
+        )
         rows = [self._conversations("star", fresh, 1.0), self._conversations("sgd", fresh, 0.4)]
         talks = self.output / "sft-star" / "model"
         preferences: dict[str, dict[str, Any]] = {
@@ -92,24 +76,16 @@ class Trial:
         return rows
 
     def _read(self, name: str, share_of: float = 1.0) -> list[Example]:
-        """A share of a file's conversations, always the same."""
-        data = list(hl.read(self.data / f"{name}.jsonl.gz"))
-        names = list(dict.fromkeys(e.conversation for e in data))
-        kept = set(names[: max(20, round(len(names) * min(1.0, share_of * self.scale)))])
-        return [e for e in data if e.conversation in kept]
+        return part(self.data / f"{name}.jsonl.gz", share_of * self.scale)
 
     def _conversations(self, name: str, start: Path, share_of: float) -> dict[str, Any]:
-        run = hl.train(
+        run = learn_conversations(
             start,
             self._read(f"care/{name}_train", share_of),
-            "sft",
-            output=self.output / f"sft-{name}",
-            evaluation=self._read(f"care/{name}_test", 0.3),
-            batch_items=64,
+            self._read(f"care/{name}_test", 0.3),
+            self.output / f"sft-{name}",
             dtype=self.dtype,
-            accept=["overlap", "control_tokens"],
             record={"data": f"care/{name}_train"},
-            **FROM_SCRATCH,
         )
         return {"data": f"care/{name}", "objective": "sft", **before_and_after(run)}
 

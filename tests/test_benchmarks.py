@@ -7,11 +7,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from benchmarks import all as everything
-from benchmarks import duel, pacing, workloads
+from benchmarks import duel, pacing, sampling, workloads
 from benchmarks.duel import Match
 from benchmarks.pacing import Pacer, Window
+
+from tests.conftest import make_llama, make_tokenizer
 
 
 @pytest.mark.parametrize("workload", ["conversations", "pairs"])
@@ -116,6 +119,28 @@ def test_missed_floors_fail(ratio: float, share: float, speed: bool, memory: boo
     line = everything.preference_line(result)
     assert (line.speed, line.memory, line.passed) == (speed, memory, speed and memory)
     assert everything.table([line]).row_count == 1
+
+
+@pytest.mark.parametrize(("ratio", "passed"), [(3.0, True), (2.99, False)])
+def test_a_missed_floor_of_sampling_fails(ratio: float, passed: bool) -> None:
+    result = {"workload": "care", "peer": "generate", "ratio": ratio, "ours_per_s": 3.0, "peer_per_s": 1.0}
+    line = everything.sampling_line(result)
+    assert line.passed == passed
+    assert everything.table([line]).row_count == 1
+
+
+def test_both_sides_of_sampling_do_the_same_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts of different lengths; a stop token that comes at once ends every reply of either side after one token."""
+    monkeypatch.setattr(sampling, "LONGEST", 6)
+    tokenizer = make_tokenizer()
+    model = make_llama(tokenizer).eval()
+    prompts = [np.arange(3, 3 + n, dtype=np.int32) for n in (9, 4, 12)]
+    everything_stops = sampling.Task(model, prompts, list(range(len(tokenizer))))
+    none_stops = sampling.Task(model, prompts, [])
+    for task, length in ((everything_stops, 1), (none_stops, 6)):
+        ours = sampling.ours(task, 1)
+        theirs = sampling.generate(task, 1, 2)
+        assert [len(ids) for ids in ours] == [len(ids) for ids in theirs] == [length] * 3 * sampling.N
 
 
 @pytest.mark.long

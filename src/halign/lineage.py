@@ -289,7 +289,7 @@ def row_at(file: Path, number: int) -> Mapping[str, Any] | None:
     """The row with this number, None if there is none."""
     from halign.readers.files import rows_of
 
-    for n, row in rows_of(file)[1]:
+    for n, row in rows_of(file).rows:
         if n == number:
             return row if isinstance(row, Mapping) else None
         if n > number:

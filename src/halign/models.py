@@ -134,13 +134,13 @@ def load(
     _fill_pad(tokenizer)
     if device is not None and quantize is None:
         nn.Module.to(model, device)
-    return Policy(model, tokenizer, name, _read_rendering(path))
+    return Policy(model, tokenizer, name, read_rendering(path))
 
 
 def _load_adapter(
     path: Path, dtype: str, device: Any, quantize: str | None, trust_remote_code: bool
 ) -> Policy:
-    from peft import PeftConfig, PeftModel
+    from peft import PeftConfig
 
     config = PeftConfig.from_pretrained(str(path))
     if not config.base_model_name_or_path:
@@ -161,10 +161,18 @@ def _load_adapter(
         quantize=quantize,
         trust_remote_code=trust_remote_code,
     )
-    model = PeftModel.from_pretrained(base.model, str(path), is_trainable=not config.is_prompt_learning)
-    if config.is_prompt_learning:  # peft loads these to be used only
-        model.prompt_encoder.requires_grad_(True)
-    return Policy(model, base.tokenizer, str(path), _read_rendering(path))
+    return Policy(put_adapters(base.model, path), base.tokenizer, str(path), read_rendering(path))
+
+
+def put_adapters(model: nn.Module, path: Path) -> nn.Module:
+    """The model wrapped with the adapters that lie in a folder, to be used or trained further."""
+    from peft import PeftConfig, PeftModel
+
+    virtual = PeftConfig.from_pretrained(str(path)).is_prompt_learning
+    wrapped = PeftModel.from_pretrained(model, str(path), is_trainable=not virtual)
+    if virtual:  # peft loads these to be used only
+        wrapped.prompt_encoder.requires_grad_(True)
+    return wrapped
 
 
 def _trained_on(path: Path) -> str | None:
@@ -173,7 +181,7 @@ def _trained_on(path: Path) -> str | None:
     return (yaml.safe_load(written.read_text()) or {}).get("quantize") if written.exists() else None
 
 
-def _read_rendering(path: Path) -> dict[str, Any]:
+def read_rendering(path: Path) -> dict[str, Any]:
     """How the run that made a model rendered its data; nothing for models from elsewhere."""
     written = path / RENDERING
     return json.loads(written.read_text()) if written.exists() else {}
@@ -235,7 +243,7 @@ def checkpoint_gradients(model: Any) -> Callable[[], None]:
 def fingerprint(model: nn.Module) -> str:
     """Short hash of a model: its configuration, and names, shapes, sums and samples of every tensor. Any training step changes
     it, and so does a configuration by which the same weights mean something else."""
-    digest = hashlib.sha256(_architecture(model).encode())
+    digest = hashlib.sha256(architecture(model).encode())
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.detach().reshape(-1)
         stride = max(1, flat.numel() // 1024)
@@ -247,7 +255,8 @@ def fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()[:24]
 
 
-def _architecture(model: nn.Module) -> str:
+def architecture(model: nn.Module) -> str:
+    """A model's configuration as text, without what does not change its numbers."""
     config: Any = next((m.config for m in model.modules() if hasattr(m, "config")), None)
     facts = config.to_dict() if hasattr(config, "to_dict") else {}
     incidental = ("_name_or_path", "transformers_version", "dtype", "use_cache", "_attn_implementation")

@@ -90,18 +90,10 @@ def mask_scheme(inner: Any) -> tuple[MaskScheme, str, float]:
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(0)
-        small = None
-        for aggressive in (True, False):
-            try:
-                small = _small_copy(inner, aggressive)
-                with torch.no_grad():
-                    small(input_ids=torch.zeros(1, 4, dtype=torch.long))
-                break
-            except Exception as error:  # a configuration that cannot be shrunk this far
-                reason = f"no small copy could be made: {type(error).__name__}: {error}"
-                small = None
-        if small is None:
-            return SEPARATE, reason, worst
+        try:
+            small = small_copy(inner)
+        except Exception as error:  # whatever a configuration does when it is made smaller
+            return SEPARATE, f"no small copy could be made: {type(error).__name__}: {error}", worst
         for scheme in with_kernels(candidate_schemes(small.config), inner):
             try:
                 worst = _worst_difference(small, scheme)
@@ -130,9 +122,20 @@ def with_kernels(schemes: list[MaskScheme], inner: Any) -> list[MaskScheme]:
     return [replace(s, kernel="trie") for s in schemes] + schemes
 
 
-def _small_copy(inner: Any, aggressive: bool) -> nn.Module:
+def small_copy(inner: Any) -> Any:
     """The model's architecture with few layers, a tiny vocabulary and short windows, with weights large enough to show a
-    wrong mask."""
+    wrong mask. Random; on the CPU, in float32.
+
+    Raises:
+        Exception: whatever a configuration that cannot be shrunk this far raises.
+    """
+    try:
+        return _shrunk(inner, aggressive=True)
+    except Exception:
+        return _shrunk(inner, aggressive=False)
+
+
+def _shrunk(inner: Any, aggressive: bool) -> nn.Module:
     config = copy.deepcopy(inner.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
@@ -160,7 +163,10 @@ def _small_copy(inner: Any, aggressive: bool) -> nn.Module:
     for parameter in small.parameters():
         if parameter.dim() > 1:
             nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
-    return small.eval()
+    small.eval()
+    with torch.no_grad():
+        small(input_ids=torch.zeros(1, 4, dtype=torch.long))
+    return small
 
 
 def _narrow(config: Any) -> dict[str, Any]:

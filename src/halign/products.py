@@ -112,6 +112,11 @@ class FasterLinear(LinearMode):
         """Through ``product`` where it applies and autocast is off."""
         if not torch.is_autocast_enabled("cpu") and applies(input, weight):
             # as a matrix: of more dimensions oneDNN gives a view, which nobody (AdaLoRA does) may then add to in place
-            out: Tensor = _Linear.apply(input.reshape(-1, input.shape[-1]), weight, bias)
+            matrix = input.reshape(-1, input.shape[-1])
+            out: Tensor = (
+                _Linear.apply(matrix, weight, bias)
+                if torch.is_grad_enabled()
+                else product(matrix, weight, bias)
+            )
             return out.view(*input.shape[:-1], len(weight))
         return torch.nn.functional.linear(input, weight, bias)

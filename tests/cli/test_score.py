@@ -60,6 +60,31 @@ def test_responses_of_any_file_are_scored(policy_folder: Path, tmp_path: Path) -
     ] * 2
 
 
+def test_rewards_are_centred_on_demonstrations_for_good(policy_folder: Path, tmp_path: Path) -> None:
+    run = trained("reward", policy_folder, tmp_path)
+    demonstrations = [
+        {
+            "prompt": r["prompt"],
+            "completion": [{"role": "assistant", "content": r["responses"][0]["content"]}],
+        }
+        for r in ranking_rows(4)
+    ]
+    shown = write(tmp_path / "shown.jsonl", demonstrations)
+    before = [
+        r["reward"]
+        for r in map(json.loads, call("score", "--model", run, "--data", shown).stdout.splitlines())
+    ]
+    ended = call("score", "--model", run, "--data", shown, "--centre")
+    after = [r["reward"] for r in map(json.loads, ended.stdout.splitlines())]
+    assert "kept in" in ended.stderr
+    mean = sum(before) / 4
+    assert after == pytest.approx([b - mean for b in before], abs=1e-5)
+    again = call("score", "--model", run, "--data", shown)
+    assert [json.loads(line)["reward"] for line in again.stdout.splitlines()] == pytest.approx(
+        after, abs=1e-5
+    )
+
+
 def test_attributes_are_written_and_weighed(policy_folder: Path, tmp_path: Path) -> None:
     run = trained("attributes", policy_folder, tmp_path)
     words = ["score", "--model", run, "--data", tmp_path / "data.jsonl", "--weights"]

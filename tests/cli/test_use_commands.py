@@ -31,6 +31,29 @@ def test_sample_writes_replies_to_every_prompt(policy_folder, tmp_path):
     assert written[0]["guardrails"] == ["Be kind."]
 
 
+def test_sample_cuts_at_stop_strings_and_knows_its_engines(policy_folder, tmp_path):
+    file, out = tmp_path / "prompts.jsonl", tmp_path / "replies.jsonl"
+    file.write_text(json.dumps({"prompt": [{"role": "user", "content": "Hello"}]}) + "\n")
+    words = ["sample", "--model", policy_folder, "--prompts", file, "--output", out, "--max-new-tokens", 30]
+
+    def reply(*options):
+        run(*words, *options)
+        return json.loads(out.read_text())["responses"][0]
+
+    whole = reply()["content"]
+    stop = whole[8:10]
+    assert reply("--stop", "never there", "--stop", stop) == {
+        "content": whole[: whole.index(stop)].strip(),
+        "finished": True,
+    }
+    wrong = CliRunner().invoke(app, [str(w) for w in (*words, "--engine", "other")])
+    assert "--engine other is not one of transformers, vllm" in str(wrong.exception)
+    wrong = CliRunner().invoke(
+        app, [str(w) for w in (*words, "--engine", "vllm", "--endpoint", "http://x/v1")]
+    )
+    assert "--engine would have no effect with --endpoint" in str(wrong.exception)
+
+
 def test_compare_a_model_with_itself_finds_no_advantage(policy_folder, tmp_path):
     page = tmp_path / "page.html"
     options = ("--limit", 6, "--max-new-tokens", 4, "--report", page)

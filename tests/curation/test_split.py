@@ -107,3 +107,27 @@ def test_errors(tmp_path):
     run(tmp_path, rows, {"a": 0.5, "b": 0.5})
     with pytest.raises(HalignError, match="exists and is not empty"):
         run(tmp_path, rows, {"a": 0.5, "b": 0.5})
+
+
+def test_bad_rows_and_empty_files_are_errors(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b"}\nnot json\n{"prompt": "c", "completion": "d"}\n')
+    with pytest.raises(HalignError, match=r"bad.jsonl:2: not JSON"):
+        list(RowSource(path))
+    source = RowSource(path, skip_bad=True)
+    assert [r.number for r in source] == [1, 3]
+    assert len(source.skipped) == 1
+    path.write_text("")
+    with pytest.raises(HalignError, match=r"bad.jsonl: no rows"):
+        list(RowSource(path))
+
+
+def test_a_table_of_text_is_written_with_its_lists(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text(
+        'id,prompt,completion,guardrails\na,Hi,Hello,"[""Be kind.""]"\nb,Bye,Bye,"[""Be kind.""]"\n'
+    )
+    split(RowSource(path), tmp_path / "parts", {"a": 0.5, "b": 0.5})
+    assert [r["guardrails"] for n in "ab" for r in rows_of(tmp_path / "parts" / f"{n}.jsonl")] == [
+        ["Be kind."]
+    ] * 2

@@ -81,7 +81,7 @@ def test_pair_without_prompt_shares_its_first_messages():
     ],
 )
 def test_plain_pair_without_prompt_is_cut_where_a_reply_or_word_begins(chosen, rejected, prompt):
-    e = one({"chosen": chosen, "rejected": rejected})
+    e = one({"chosen": chosen, "rejected": rejected}, format="pairs")
     assert e.prompt.messages == (Message(RAW, prompt),)
     assert (e.chosen.content, e.rejected.content) == (chosen[len(prompt) :], rejected[len(prompt) :])
 

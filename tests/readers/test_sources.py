@@ -119,12 +119,10 @@ def test_paths_that_lead_nowhere(files):
         read(files / "aa.jsonl")
     with pytest.raises(HalignError, match="no such file, and no folder"):
         read(files / "x" / "a.jsonl")
-    with pytest.raises(
-        HalignError, match=r"not one that datasets.save_to_disk wrote; name one of its files: a\.jsonl"
-    ):
+    with pytest.raises(HalignError, match=r"files of several kinds .* name one of its files: a\.jsonl"):
         read(files)
-    (files / "a.csv").write_text("a,b")
-    with pytest.raises(HalignError, match=r"cannot tell the kind of file from '.csv'"):
-        read(files / "a.csv")
+    (files / "a.xlsx").write_text("a,b")
+    with pytest.raises(HalignError, match=r"cannot tell the kind of file from '.xlsx'"):
+        read(files / "a.xlsx")
     with pytest.raises(HalignError, match="cannot read a int"):
         read(3)

@@ -88,3 +88,16 @@ def test_worlds_have_rules() -> None:
 def test_mistakes_are_named(words, says) -> None:
     with pytest.raises(HalignError, match=says):
         find_reward(words)
+
+
+def test_a_language_model_that_grades_here_is_a_reward(policy_folder) -> None:
+    reward = find_reward({"grader": str(policy_folder), "least_mass": 0.0, "scaled": True})
+    assert all(-1 <= r <= 1 for r in reward.score(PROMPTS, ["x", "yyy"]))
+
+
+def test_an_endpoint_that_grades_is_a_reward() -> None:
+    reward = find_reward(
+        {"endpoint": "http://localhost:1/v1", "model": "m", "scaled": True, "criteria": "Be kind."}
+    )
+    assert reward.scaled
+    assert (reward.scorer.criteria, reward.scorer.client.endpoint.model) == ("Be kind.", "m")

@@ -126,6 +126,34 @@ def test_plain_text_and_settings_out_of_range_are_refused():
     assert not server.asked
 
 
+def test_stop_strings_go_out_and_are_cut_from_servers_that_leave_them_in():
+    with Server(lambda b, n: completion("One. ## Two", finish="length")) as server:
+        sampler = EndpointSampler(endpoint(server))
+        ((sample,),) = sampler.sample([ask("a")], stop=["##", "@"])
+        ((plain,),) = sampler.sample([ask("a")])
+        assert (sample.text, sample.finished) == ("One.", True)
+        assert (plain.text, plain.finished) == ("One. ## Two", False)
+        assert server.bodies[0]["stop"] == ["##", "@"]
+        assert "stop" not in server.bodies[1]
+        with pytest.raises(HalignError, match="stop is a list"):
+            sampler.sample([ask("a")], stop="##")
+        with pytest.raises(HalignError, match="top_k"):
+            sampler.sample([ask("a")], top_k=3)
+
+
+def test_logps_are_those_of_the_written_tokens():
+    top = [{"Hi": -0.25, "Ho": -1.5}, {"!": -0.5}]
+    with Server(lambda b, n: completion("Hi!", top=top if b.get("logprobs") else None)) as server:
+        sampler = EndpointSampler(endpoint(server))
+        ((sample,),) = sampler.sample([ask("a")], logps=True)
+        assert sample.logps.tolist() == [-0.25, -0.5]
+        assert server.bodies[0]["logprobs"] is True
+        ((plain,),) = sampler.sample([ask("a")])
+        assert plain.logps is None
+    with Server(lambda b, n: completion("Hi!")) as server, pytest.raises(ItemsFailed, match="no log-prob"):
+        EndpointSampler(endpoint(server)).sample([ask("a")], logps=True)
+
+
 def test_a_dry_run_counts_draws():
     with Server() as server:
         priced = endpoint(server, input_price=1.0, output_price=1.0)

@@ -16,6 +16,7 @@ from halign.errors import HalignError
 from halign.examples import Example
 from halign.items import Kind
 from halign.readers import FORMATS, Data, read, write_jsonl
+from halign.readers.columns import parse_columns
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Check, show, count and convert data.")
 
@@ -23,7 +24,8 @@ File = Annotated[
     Path,
     typer.Argument(
         metavar="FILE",
-        help=".jsonl, .jsonl.gz, .json, .parquet, or a folder saved by [bold]datasets[/bold].",
+        help=".jsonl, .json, .csv, .tsv (.gz, .zst ...), .parquet, a folder of them or saved by [bold]datasets[/bold],"
+        " hub:owner/name.",
         show_default=False,
     ),
 ]
@@ -43,6 +45,11 @@ Pattern = Annotated[
         "--conversation-pattern", help=r"Regular expression; its first group names it, e.g. '^(star-\d+)'."
     ),
 ]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option("--columns", help="Which column is what: prompt=question,chosen=answers[0\\].text."),
+]
+Encoding = Annotated[str | None, typer.Option(help="Of a text file that is not UTF-8, e.g. cp1252.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave bad rows out, count them and list them.")]
 Model = Annotated[
     str | None, typer.Option(help="Model name or folder: its tokenizer and chat template count tokens.")
@@ -74,6 +81,8 @@ def check(
     guardrails: Guardrails = None,
     conversation: ConversationColumn = None,
     conversation_pattern: Pattern = None,
+    columns: ColumnsOption = None,
+    encoding: Encoding = None,
 ) -> None:
     """Find what is wrong: bad rows, duplicates, oddities; with --model also lengths, truncation and sharing.
 
@@ -88,6 +97,8 @@ def check(
         guardrails=guardrails,
         conversation=conversation,
         conversation_pattern=conversation_pattern,
+        columns=parse_columns(columns) if columns else None,
+        encoding=encoding,
     )
     views.list_skipped(console, data, SHOWN_ERRORS)
     views.print_table(console, f"{file.name}: structure", _structure(data))
@@ -123,6 +134,8 @@ def show(
     guardrails: Guardrails = None,
     conversation: ConversationColumn = None,
     conversation_pattern: Pattern = None,
+    columns: ColumnsOption = None,
+    encoding: Encoding = None,
 ) -> None:
     """Show examples as conversations: rules, turns, and what could have been said instead."""
     console = Console()
@@ -134,7 +147,10 @@ def show(
         guardrails=guardrails,
         conversation=conversation,
         conversation_pattern=conversation_pattern,
+        columns=parse_columns(columns) if columns else None,
+        encoding=encoding,
     )
+    views.note(console, f"read as {data.format}, because {data.why}")
     if start >= len(data):
         raise HalignError(f"--start {start}: {file} has {len(data)} examples, 0 to {len(data) - 1}")
     for i in range(start, min(start + number, len(data))):
@@ -158,6 +174,8 @@ def stats(
     guardrails: Guardrails = None,
     conversation: ConversationColumn = None,
     conversation_pattern: Pattern = None,
+    columns: ColumnsOption = None,
+    encoding: Encoding = None,
 ) -> None:
     """Count: kinds, turns, lengths (words; tokens with --model), labels, ranks, length bias, guardrails; overlap
     with --against."""
@@ -168,6 +186,8 @@ def stats(
         "guardrails": guardrails,
         "conversation": conversation,
         "conversation_pattern": conversation_pattern,
+        "columns": parse_columns(columns) if columns else None,
+        "encoding": encoding,
     }
     data = read(file, format=format, **options)
     if model is None and max_length is not None:
@@ -221,6 +241,8 @@ def convert_file(
     guardrails: Guardrails = None,
     conversation: ConversationColumn = None,
     conversation_pattern: Pattern = None,
+    columns: ColumnsOption = None,
+    encoding: Encoding = None,
 ) -> None:
     """Write the examples in another form, as canonical JSONL. The output appears whole or not at all."""
     console = Console()
@@ -236,6 +258,8 @@ def convert_file(
         guardrails=guardrails,
         conversation=conversation,
         conversation_pattern=conversation_pattern,
+        columns=parse_columns(columns) if columns else None,
+        encoding=encoding,
     )
     made = _converted(data, to, how, threshold)
     if not made.examples:
@@ -273,6 +297,7 @@ def _structure(data: Data) -> list[tuple[str, str]]:
     rows = [
         ("rows", f"{len(data) + len(data.skipped):,}, {len(data.skipped):,} of them bad"),
         ("form", data.format),
+        *([("because", data.why)] if data.why else []),
         ("examples", ", ".join(f"{n:,} {name}" for name, n in kinds.items())),
         ("conversations", f"{len({e.conversation for e in data}):,}"),
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import Progress
 
-from halign.errors import HalignError
+from halign.cli.samplers import refuse, sampler_at, sampler_here
 
 if TYPE_CHECKING:
     from halign.dialogue import Dialogue
@@ -30,6 +30,10 @@ def sample(
     top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens up to this probability.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="Keep this many tokens; 0: all.", min=0)] = 0,
     max_new_tokens: Annotated[int, typer.Option(help="Longest reply, in tokens.", min=1)] = 200,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(help="A string at which a reply ends, left out of it; give it as often as you like."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="For the draws.", min=0)] = 0,
     prefix: Annotated[
         str | None,
@@ -39,6 +43,10 @@ def sample(
         str | None, typer.Option(help="cpu, cuda ... Default: cuda where there is one.")
     ] = None,
     quantize: Annotated[str | None, typer.Option(help="4bit or 8bit (CUDA, bitsandbytes).")] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="What writes the replies here: transformers or vllm. Default: transformers."),
+    ] = None,
     endpoint: Annotated[
         str | None,
         typer.Option(help="Address of an OpenAI-compatible server, such as http://localhost:8000/v1."),
@@ -74,27 +82,22 @@ def sample(
         "output_price": output_price,
         "budget": budget,
     }
-    local = {"top_k": top_k or None, "prefix": prefix, "device": device, "quantize": quantize}
-    given = {
-        k: v
-        for k, v in (local if endpoint else {**remote, "dry_run": dry_run or None}).items()
-        if v is not None
-    }
-    if given:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise HalignError(
-            f"{names} would have no effect {'with' if endpoint else 'without'} --endpoint: leave it out"
-        )
+    if endpoint:
+        local = {"top_k": top_k, "prefix": prefix, "device": device, "quantize": quantize, "engine": engine}
+        refuse({**local, "top_k": top_k or None}, "with --endpoint")
+    else:
+        refuse({**remote, "dry_run": dry_run}, "without --endpoint")
     asked = read_prompts(prompts)[:limit]
     settings: dict[str, Any] = {
         "n": n,
         "temperature": temperature,
         "top_p": top_p,
         "max_new_tokens": max_new_tokens,
+        "stop": tuple(stop or ()),
         "seed": seed,
     }
     if endpoint:
-        there = _sampler_at(endpoint, model, **remote)
+        there = sampler_at(endpoint, model, **remote)
         if dry_run:
             typer.echo(there.dry_run(asked, **settings))
             return
@@ -103,28 +106,9 @@ def sample(
         finally:
             typer.echo(there.client.spent)
     else:
-        replies = _watched(
-            _sampler_here(model, prefix, device, quantize).sample, asked, top_k=top_k, **settings
-        )
+        here = sampler_here(model, prefix, device, quantize, engine or "transformers")
+        replies = _watched(here.sample, asked, top_k=top_k, **settings)
     typer.echo(f"{_write(asked, replies, output)} prompts answered: {output}")
-
-
-def _sampler_here(model: str, prefix: str | None, device: str | None, quantize: str | None) -> Any:
-    import torch
-
-    from halign.models import load
-    from halign.sampling import TransformersSampler
-
-    policy = load(model, device=device or ("cuda" if torch.cuda.is_available() else None), quantize=quantize)
-    return TransformersSampler(policy, prefix=prefix)
-
-
-def _sampler_at(url: str, model: str, *, budget: float | None, **settings: Any) -> Any:
-    from halign.llm import Client, Endpoint
-    from halign.sampling import EndpointSampler
-
-    endpoint = Endpoint(url, model, **{k: v for k, v in settings.items() if v is not None})
-    return EndpointSampler(Client(endpoint, budget=budget))
 
 
 def _watched(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
+
+if TYPE_CHECKING:
+    from halign.examples import Example
+    from halign.rewards.model import RewardModel
 
 
 def score(
@@ -21,6 +25,12 @@ def score(
         str | None,
         typer.Option(help='Of attributes, what the reward is: "helpfulness=0.65,verbosity=-0.4".'),
     ] = None,
+    centre: Annotated[
+        bool,
+        typer.Option(
+            help="First make the mean reward of this data's demonstrations 0, by a bias that is kept in the model's folder."
+        ),
+    ] = False,
     limit: Annotated[int | None, typer.Option(help="Only the first examples.", min=1)] = None,
     max_tokens: Annotated[int, typer.Option(help="Distinct tokens in one forward pass.", min=1)] = 4096,
     dtype: Annotated[str, typer.Option(help="fp32, or bf16.")] = "fp32",
@@ -43,6 +53,8 @@ def score(
         model, weights=_weights(weights), device=device or ("cuda" if torch.cuda.is_available() else None)
     )
     examples = read(data)[:limit]
+    if centre:
+        reward = _centred(reward, examples, max_tokens=max_tokens, dtype=dtype)
     found = [(number, e, r) for number, e in enumerate(examples) for r in responses(e)]
     asked = [(r.prompt, r.message) for _, _, r in found]
     with Progress(console=Console(stderr=True), transient=True) as bar:
@@ -72,6 +84,25 @@ def score(
             typer.echo(json.dumps(row, ensure_ascii=False))
     else:
         typer.echo(f"{write_rows(rows(), output)} responses scored: {output}")
+
+
+def _centred(reward: RewardModel, examples: Sequence[Example], **options: Any) -> RewardModel:
+    """The model with its new bias, which its folder holds from now on.
+
+    Raises:
+        HalignError: if the model has no folder here, or as ``centred_on``.
+    """
+    from halign.errors import HalignError
+    from halign.rewards.centring import centred_on
+
+    if not Path(reward.path).is_dir():
+        raise HalignError(
+            f"--centre: {reward.path} is no folder, and the bias is kept in it; save the model to one first"
+        )
+    centred = centred_on(reward, examples, **options)
+    centred.facts.save(reward.path)
+    typer.echo(f"bias {centred.facts.bias:+.4f}, kept in {reward.path}", err=True)
+    return centred
 
 
 def _weights(text: str | None) -> dict[str, float] | None:

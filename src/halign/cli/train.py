@@ -14,7 +14,10 @@ from halign.config import TrainSettings, parse_overrides, read_yaml, resolve
 from halign.errors import HalignError
 from halign.objectives.registry import find, names
 
-RECORDED = ("model", "data", "output", "eval_data", "guardrails", "weights", "quantize", "skip_bad")
+RECORDED = (
+    *("model", "data", "output", "eval_data", "guardrails", "weights", "quantize", "skip_bad"),
+    *("format", "columns"),
+)
 """Options that a run's config.yaml holds beside its settings."""
 
 
@@ -63,7 +66,7 @@ def train(
         ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="JSONL (.gz), JSON, parquet, or a datasets folder.")
+        str | None, typer.Option(help="JSONL, JSON, CSV, parquet, a folder, or hub:owner/name@split.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="The run's folder; an unfinished run in it is resumed.")
@@ -76,6 +79,12 @@ def train(
     ] = None,
     guardrails: Annotated[
         str | None, typer.Option(help="Column with the rules, if not called guardrails.")
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option(help="Form of the rows, where it cannot be found: see halign data check.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Which column is what, if not called so: prompt=question,chosen=best.")
     ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Precision the weights are loaded in: fp32 (default) or bf16.")
@@ -99,6 +108,7 @@ def train(
     halign train ipo --model Qwen/Qwen3-0.6B --data pairs.jsonl --output runs/ipo beta=0.1 learning_rate=2e-6
     """
     from halign.readers import read
+    from halign.readers.columns import parse_columns
     from halign.rewards.loading import load_any
     from halign.run_folder import RunFolder
     from halign.training import train as run_training
@@ -118,6 +128,13 @@ def train(
     eval_data, guardrails = eval_data or named["eval_data"], guardrails or named["guardrails"]
     weights, skip_bad = weights or named["weights"] or "fp32", skip_bad or bool(named["skip_bad"])
     quantize = quantize or named["quantize"]
+    mapping = columns or named["columns"]
+    reading: dict[str, Any] = {
+        "guardrails": guardrails,
+        "skip_bad": skip_bad,
+        "format": format or named["format"],
+        "columns": parse_columns(mapping) if isinstance(mapping, str) else mapping,
+    }
     missing = [n for n, v in (("--model", model), ("--data", data), ("--output", output)) if v is None]
     if missing or model is None or data is None or output is None:
         raise HalignError(
@@ -129,9 +146,9 @@ def train(
         typer.echo(f"{output} is finished: nothing to do (--overwrite starts anew)")
         return
     policy = load_any(model, dtype=weights, quantize=quantize, trust_remote_code=trust_remote_code)
-    examples = read(data, skip_bad=skip_bad, guardrails=guardrails)
+    examples = read(data, **reading)
     _say_skipped(examples)
-    evaluation = read(eval_data, skip_bad=skip_bad, guardrails=guardrails) if eval_data else None
+    evaluation = read(eval_data, **reading) if eval_data else None
     run = run_training(
         policy,
         examples,
@@ -143,9 +160,8 @@ def train(
         record={
             "data": data,
             **({"eval_data": eval_data} if eval_data else {}),
-            **({"guardrails": guardrails} if guardrails else {}),
             **({"weights": weights} if weights != "fp32" else {}),
-            **({"skip_bad": True} if skip_bad else {}),
+            **{k: v for k, v in reading.items() if v},
         },
         **merged,
     )

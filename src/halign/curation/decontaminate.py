@@ -24,7 +24,8 @@ from halign.curation.source import Row, RowSource, Watch, unwatched
 from halign.errors import DataError, HalignError
 from halign.examples import Conversation, Preference, Ranking, Rating
 from halign.lineage import Step, file_hash
-from halign.readers.files import BadLine, rows_of
+from halign.readers.files import rows_of
+from halign.readers.sources import BadLine
 
 RUN, LEAST = 13, 8
 COLUMNS = (
@@ -152,7 +153,7 @@ def read_tests(
     for file in files:
         before = len(tests.places)
         row: Any = {}
-        for number, row in rows_of(file)[1]:
+        for number, row in rows_of(file).rows:
             if isinstance(row, BadLine):
                 raise DataError(row.problem, file=str(file), line=number)
             for column in columns or COLUMNS:

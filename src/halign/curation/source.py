@@ -11,8 +11,10 @@ from halign.checks import dialogue_of, replies_of
 from halign.dialogue import RAW, Dialogue, Message
 from halign.errors import DataError, HalignError
 from halign.examples import Conversation, Demonstration, Example
-from halign.readers.files import BadLine, rows_of
+from halign.readers.cells import typed
+from halign.readers.files import rows_of
 from halign.readers.rows import Options, RowParser
+from halign.readers.sources import BadLine, Cells
 from halign.readers.trunks import Trunks, trunk
 
 T = TypeVar("T")
@@ -119,26 +121,27 @@ class RowSource:
             DataError: at the first bad row, unless they are skipped; rows of two formats.
         """
         parse = RowParser(self.options)
-        name, rows = rows_of(self.file, self.split)
+        source = rows_of(self.file, self.split)
         self.skipped = []
         kind = ""
-        for number, row in rows:
+        for number, row in source.rows:
             try:
                 if isinstance(row, BadLine):
                     raise DataError(row.problem)
-                found, one = _parsed(parse, number, row)
+                found, one = _parsed(parse, number, row, kind)
                 if kind and found != kind:
                     raise DataError(f"this row is of the format {found!r}, the first is {kind!r}")
                 kind = self.format = found
                 yield one
             except DataError as e:
-                bad = DataError(e.problem, file=name, line=number, field=e.field)
+                bad = DataError(e.problem, file=source.file, line=number, field=e.field)
                 if not self.skip_bad:
                     raise bad from None
                 self.skipped.append(bad)
         if not kind:
             raise DataError(
-                f"no rows{f' but bad ones, the first: {self.skipped[0]}' if self.skipped else ''}", file=name
+                f"no rows{f' but bad ones, the first: {self.skipped[0]}' if self.skipped else ''}",
+                file=source.name,
             )
 
     def conversations(self, watch: Watch[Row] = unwatched) -> Callable[[str], str]:
@@ -155,12 +158,15 @@ class RowSource:
         return trunk if trunks.found else str
 
 
-def _parsed(parse: RowParser, number: int, row: Any) -> tuple[str, Row]:
-    if parse.prepare(row)[0] == "prompts":
+def _parsed(parse: RowParser, number: int, row: Any, kind: str) -> tuple[str, Row]:
+    """(format, row); ``kind`` is the format of those before it, '' for the first."""
+    if type(row) is Cells:
+        row = typed(row)
+    if kind in ("", "prompts") and parse.holds_prompt(row):
         name, prompt = parse.prompt(row)
         return "prompts", Row(number, row, None, prompt, name)
-    kind, example = parse(row)
-    return kind, Row(number, row, example, None, example.conversation)
+    found, example = parse(row)
+    return found, Row(number, row, example, None, example.conversation)
 
 
 def check_output(output: str | os.PathLike[str], overwrite: bool, *sources: str | os.PathLike[str]) -> None:

@@ -16,8 +16,8 @@ from halign.llm import Client, Endpoint, Estimate, Failure, Request, TokenChoice
 if TYPE_CHECKING:
     from halign.sampling.protocol import Progress
 
-TEN = range(1, 11)
-"""The scores that SCORE_TEMPLATE asks for."""
+SCORES = range(1, 11)
+"""What may be answered to SCORE_TEMPLATE."""
 _UNTOLD = 0.01  # a "1" of less probability may be a 1 or the beginning of a 10 without mattering
 
 
@@ -56,7 +56,7 @@ class DirectScorer:
         *,
         criteria: str = CRITERIA,
         template: str = SCORE_TEMPLATE,
-        scale: range = TEN,
+        scale: range = SCORES,
         read: Read = "auto",
         samples: int = 8,
         max_tokens: int = 16,
@@ -113,7 +113,7 @@ class DirectScorer:
         return [Request.of(w, max_tokens=self.max_tokens, name=f"reply {i}") for i, w in enumerate(words)]
 
 
-def _score(positions: list[TokenChoices], scale: range = TEN) -> dict[int, float] | None:
+def _score(positions: list[TokenChoices], scale: range = SCORES) -> dict[int, float] | None:
     """Many tokenizers write 10 as "1" and "0". How a "1" divides between the two is seen only where the answer went that way;
     else nothing is claimed (None).
     """

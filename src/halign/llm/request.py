@@ -18,6 +18,7 @@ class Request:
     Attributes:
         messages: role and content dicts, as the endpoint takes them.
         max_tokens: longest reply, in tokens.
+        stop: strings at which the server ends a reply, itself left out.
         sample: number of the draw. Not sent; it tells apart the cached replies to one prompt.
         top_logprobs: ask for the log-probabilities of the reply's tokens and this many likely ones beside each.
         response_format, tools: as in the endpoint's own reference.
@@ -28,6 +29,7 @@ class Request:
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
     seed: int | None = None
     sample: int = 0
     top_logprobs: int | None = None
@@ -48,6 +50,7 @@ class Request:
             "temperature": self.temperature,
             "top_p": self.top_p,
             endpoint.longest: self.max_tokens,
+            "stop": list(self.stop) or None,
             "seed": self.seed,
             "logprobs": True if self.top_logprobs is not None else None,
             "top_logprobs": self.top_logprobs,

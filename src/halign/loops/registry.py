@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from halign.rewards.protocol import Preferences, Reward
     from halign.training import Run
 
-BUILT_IN: tuple[str, ...] = ()
+BUILT_IN: tuple[str, ...] = (
+    *("feedback", "online_dpo", "raft", "rlaif", "rso", "spin", "sppo"),
+    *("grpo", "ppo", "reinforce", "rloo"),
+)
 """Modules of this folder that hold a ``LOOP`` of their own name."""
 
 REMEDIES = {

@@ -86,10 +86,16 @@ def reward(
 
 
 def value_function(gain: Tensor, curvature: float, loss_aversion: float) -> Tensor:
-    """Prospect theory's value of a gain or a loss: concave above zero, convex and steeper below.
+    """Prospect theory's value of a gain or a loss: concave above zero, convex and steeper below. At zero itself its slope is that
+    of a gain.
 
     >>> value_function(torch.tensor([4.0, -4.0]), 0.5, 2.0).int().tolist()
     [1, -3]
     """
-    size = (gain.abs() + KINK) ** curvature - KINK**curvature
-    return torch.where(gain >= 0, size, -loss_aversion * size)
+
+    def size(x: Tensor) -> Tensor:
+        return (x + KINK) ** curvature - KINK**curvature
+
+    # the slope of |x| is taken as 0 at 0, and a tie would never be learnt
+    won, lost = torch.where(gain >= 0, gain, 0.0), torch.where(gain < 0, -gain, 0.0)
+    return size(won) - loss_aversion * size(lost)

@@ -1,10 +1,15 @@
-"""Files and data sets -> examples. One format per file of this folder; what a row is, its columns say.
+"""Files and data sets -> examples. One format per file of this folder; what a row is, its columns and values say.
 
 >>> data = read([{"prompt": "2+2=", "chosen": "4", "rejected": "5"}])
 >>> data
 <Data: 1 pairs from list>
 >>> data[0].chosen.content, data[0].preference
 ('4', 1.0)
+>>> data.why
+"it has 'prompt', 'chosen' and 'rejected'"
+
+Formats of other people (``foreign``: ShareGPT, Alpaca, UltraFeedback ...) are recognised too; where two fit, ``format`` has to
+say which, and ``columns`` says which column is what where none does.
 
 Columns that every format takes: ``id``, ``conversation``, ``guardrails`` (a list of rules), ``tools``,
 ``weight``, ``meta``. Columns that no format knows are kept in the dialogue's ``meta``, never rendered, never
@@ -22,23 +27,36 @@ The conversation of a row, which keeps splits apart and clusters error bars, is
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from halign.dialogue import Dialogue
 from halign.errors import DataError, HalignError
 from halign.examples import Conversation, Demonstration, Example, Preference, Ranking, Rating, prompts
 from halign.readers.data import Data
-from halign.readers.files import BadLine, rows_of
-from halign.readers.rows import FORMATS, Options, RowParser
+from halign.readers.files import rows_of
+from halign.readers.recognise import FORMATS
+from halign.readers.rows import Options, RowParser
+from halign.readers.sources import BadLine, Source
+from halign.readers.streaming import Stream
 from halign.readers.trunks import group_turns
 from halign.readers.write import RowWriter, to_row, write_jsonl, write_rows
 
-__all__ = ["FORMATS", "Data", "RowWriter", "read", "read_prompts", "to_row", "write_jsonl", "write_rows"]
+__all__ = [
+    "FORMATS",
+    "Data",
+    "RowWriter",
+    "Stream",
+    "read",
+    "read_prompts",
+    "stream",
+    "to_row",
+    "write_jsonl",
+    "write_rows",
+]
 
-T = TypeVar("T")
 EXAMPLES = (Demonstration, Preference, Ranking, Rating, Conversation)
 
 
@@ -51,57 +69,73 @@ def read(
     guardrails: str | None = None,
     conversation: str | None = None,
     conversation_pattern: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    encoding: str | None = None,
 ) -> Data:
-    """Read examples from a path, a ``datasets.Dataset`` or a list of rows (examples are taken as they are).
+    """Read examples from a path, the hub, a ``datasets.Dataset`` or a list of rows (examples are taken as they are).
 
     Args:
-        source: .jsonl, .jsonl.gz, .json, .parquet, a folder that ``datasets.save_to_disk`` wrote, a Dataset,
-            a list.
-        format: one of FORMATS; found from the columns when left out.
+        source: .jsonl, .json, .csv, .tsv (each also .gz, .zst, .bz2, .xz), .parquet, a folder of such files or one that
+            ``datasets.save_to_disk`` wrote, ``hub:owner/name[:config][@split]``, a Dataset (streaming ones too), a list.
+        format: one of FORMATS; found from the columns and values when left out.
         split: which split, where the source has several.
         skip_bad: leave bad rows out and list them in ``Data.skipped``, instead of stopping at the first.
         guardrails: the column that holds the rules, if it is not called ``guardrails`` (say ``policy``).
         conversation: the column that names the conversation.
         conversation_pattern: a regular expression; its first group (or whole match) in that column is the
             name.
+        columns: where known columns are found, ``{"prompt": "question", "chosen": "answers[0].text"}``
+            (``halign.readers.columns``); ``guardrails`` and ``conversation`` then name columns as they are afterwards.
+        encoding: of text files that are not UTF-8, say ``cp1252``.
 
     Raises:
         DataError: at the first bad row, with file, line and field; always for a file that is damaged
-            or has no rows.
-        HalignError: if there is no such file, format or split.
+            or has no rows, and where no format fits or several do.
+        HalignError: if there is no such file, format, split or encoding, or ``columns`` names no known column.
     """
     if isinstance(source, Data):
         return source
-    if isinstance(source, list | tuple) and source and all(isinstance(e, EXAMPLES) for e in source):
-        return Data(source)
-    options = Options(format, guardrails, conversation, conversation_pattern)
-    parse = RowParser(options)
-    name, rows = rows_of(source, split)
-    skipped: list[DataError] = []
-    first: list[Any] = []
+    if (data := _as_data(source)) is not None:
+        return data
+    options = Options(format, guardrails, conversation, conversation_pattern, columns)
+    return _gathered(Stream(rows_of(source, split, encoding), options, skip_bad=skip_bad), options)
 
-    def one(row: Any, line: int) -> Example:
-        kind, example = parse(row)
-        if not first:
-            first.extend((kind, line))
-        elif kind != first[0]:
-            raise DataError(
-                f"this row is of the format {kind!r}, line {first[1]} is {first[0]!r}: a file holds one"
-                f" format"
-            )
-        return example
 
+def _gathered(stream: Stream, options: Options) -> Data:
+    """All that a stream holds, with what only the whole shows."""
     with _no_collection():
-        examples = list(_each(rows, name, one, skipped if skip_bad else None))
-    if not examples:
-        raise DataError(
-            f"no rows{f' but {len(skipped)} bad ones, the first: {skipped[0]}' if skipped else ''}", file=name
-        )
+        examples = list(stream)
     if any(isinstance(e, Conversation) for e in examples):
         examples = [_as_conversation(e) for e in examples]
-    if conversation is None and conversation_pattern is None:
+    if options.conversation is None and options.conversation_pattern is None:
         examples = group_turns(examples)
-    return Data(examples, source=name, format=first[0], skipped=skipped)
+    return Data(examples, source=stream.source, format=stream.format, why=stream.why, skipped=stream.skipped)
+
+
+def stream(
+    source: Any,
+    *,
+    format: str | None = None,
+    split: str | None = None,
+    skip_bad: bool = False,
+    guardrails: str | None = None,
+    conversation: str | None = None,
+    conversation_pattern: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    encoding: str | None = None,
+) -> Stream:
+    """The examples that ``read`` gives, one at a time in constant memory; arguments and errors are its own.
+
+    Two things only a whole file shows, so they are left as the rows say: rows cut from one conversation keep their own ids
+    (``conversation_pattern`` names it), and a conversation without alternatives in a file that has some is a Demonstration.
+    A .json file, one document, is read whole all the same.
+
+    >>> rows = stream({"prompt": "2+2=", "chosen": "4", "rejected": str(i)} for i in (5, 6))
+    >>> next(rows).rejected.content, rows.format, len(list(rows))
+    ('5', 'pairs', 1)
+    """
+    options = Options(format, guardrails, conversation, conversation_pattern, columns)
+    return Stream(rows_of(source, split, encoding), options, skip_bad=skip_bad)
 
 
 def read_prompts(
@@ -113,32 +147,28 @@ def read_prompts(
     guardrails: str | None = None,
     conversation: str | None = None,
     conversation_pattern: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    encoding: str | None = None,
 ) -> list[Dialogue]:
     """Prompts to sample from: rows of ``prompt`` only, or the distinct prompts of any other format.
 
     ``meta["conversation"]`` names the conversation that each belongs to. Arguments and errors are those of
     ``read``; the bad rows that ``skip_bad`` leaves out are not listed.
     """
-    options = Options(format, guardrails, conversation, conversation_pattern)
-    parse = RowParser(options)
-    name, rows = rows_of(source, split)
-    kept = list(rows)
-    only = kept and not isinstance(source, Data) and _holds_prompts(parse, kept)
-    if only:
-        found = list(_each(iter(kept), name, lambda row, line: parse.prompt(row), [] if skip_bad else None))
-    else:
-        data = read(
-            source,
-            format=format,
-            split=split,
-            skip_bad=skip_bad,
-            guardrails=guardrails,
-            conversation=conversation,
-            conversation_pattern=conversation_pattern,
-        )
+    options = Options(format, guardrails, conversation, conversation_pattern, columns)
+    data = source if isinstance(source, Data) else _as_data(source)
+    if data is None:
+        rows = rows_of(source, split, encoding)
+        kept = list(rows.rows)
+        parse = RowParser(options)
+        if kept and _holds_prompts(parse, kept):
+            found = list(_prompts(parse, kept, rows.name, skip_bad))
+        else:
+            data = _gathered(Stream(Source(rows.name, iter(kept)), options, skip_bad=skip_bad), options)
+    if data is not None:
         found = list({_words(c, d): (c, d) for c, d in prompts(list(data)) if len(d)}.values())
     if not found:
-        raise HalignError(f"{name}: no prompts in here")
+        raise HalignError(f"{rows.name if data is None else data.source}: no prompts in here")
     return [replace(d, meta={**d.meta, "conversation": c}) for c, d in found]
 
 
@@ -159,33 +189,35 @@ def _words(conversation: str, prompt: Dialogue) -> tuple[object, ...]:
     return conversation, prompt.guardrails, tuple((m.role, *m.words) for m in prompt.messages)
 
 
+def _as_data(source: Any) -> Data | None:
+    """A list of examples as data; None for anything else."""
+    if isinstance(source, list | tuple) and source and all(isinstance(e, EXAMPLES) for e in source):
+        return Data(source)
+    return None
+
+
 def _holds_prompts(parse: RowParser, rows: list[tuple[int, Any]]) -> bool:
     """True if the first good row is a prompt without a reply."""
     for _, row in rows:
         try:
-            return parse.prepare(row)[0] == "prompts"
+            return parse.holds_prompt(row)
         except DataError:
             continue
     return False
 
 
-def _each(
-    rows: Iterator[tuple[int, Any]],
-    file: str,
-    parse: Callable[[Any, int], T],
-    skipped: list[DataError] | None,
-) -> Iterator[T]:
-    """What ``parse`` makes of each row; errors get file and line, and are raised, or go to ``skipped``."""
+def _prompts(
+    parse: RowParser, rows: list[tuple[int, Any]], file: str, skip_bad: bool
+) -> Iterator[tuple[str, Dialogue]]:
+    """(conversation, prompt) of each row."""
     for line, row in rows:
         try:
             if isinstance(row, BadLine):
                 raise DataError(row.problem)
-            yield parse(row, line)
+            yield parse.prompt(row)
         except DataError as e:
-            bad = DataError(e.problem, file=file, line=line, field=e.field)
-            if skipped is None:
-                raise bad from None
-            skipped.append(bad)
+            if not skip_bad:
+                raise DataError(e.problem, file=file, line=line, field=e.field) from None
 
 
 def _as_conversation(example: Example) -> Example:

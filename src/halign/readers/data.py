@@ -18,7 +18,8 @@ class Data(Sequence[Example]):
 
     Attributes:
         source: path, or what else the rows came from.
-        format: format of the rows ("pairs", "rankings" ...), '' if not read from rows.
+        format: format of the rows ("pairs", "sharegpt" ...), '' if not read from rows.
+        why: how that format was seen.
         skipped: the bad rows that ``skip_bad`` left out, with file, line and field.
     """
 
@@ -28,10 +29,11 @@ class Data(Sequence[Example]):
         *,
         source: str = "memory",
         format: str = "",
+        why: str = "",
         skipped: Iterable[DataError] = (),
     ) -> None:
         self.examples = tuple(examples)
-        self.source, self.format, self.skipped = source, format, list(skipped)
+        self.source, self.format, self.why, self.skipped = source, format, why, list(skipped)
 
     @overload
     def __getitem__(self, index: int) -> Example: ...
@@ -39,7 +41,8 @@ class Data(Sequence[Example]):
     def __getitem__(self, index: slice) -> Data: ...
     def __getitem__(self, index: int | slice) -> Example | Data:
         if isinstance(index, slice):
-            return Data(self.examples[index], source=self.source, format=self.format, skipped=self.skipped)
+            about = {"source": self.source, "format": self.format, "why": self.why}
+            return Data(self.examples[index], **about, skipped=self.skipped)
         return self.examples[index]
 
     def __iter__(self) -> Iterator[Example]:

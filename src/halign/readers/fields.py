@@ -104,10 +104,17 @@ def message(value: Any, field: str, *, role: str | None = None, drop: tuple[str,
     """
     if not isinstance(value, Mapping):
         raise DataError(f'expected an object {{"role", "content"}}, found {named(value)}', field=field)
+    if value.get("function_call") is not None:
+        call = function_call(value["function_call"], f"{field}.function_call")
+        value = {**{k: v for k, v in value.items() if k != "function_call"}, "tool_calls": [call]}
     said = value.get("role", role)
     if said is None:
         if "from" in value and "value" in value:
-            raise DataError("ShareGPT's 'from' and 'value' are called 'role' and 'content' here", field=field)
+            raise DataError(
+                "ShareGPT's 'from' and 'value' are called 'role' and 'content' here; its rows are read from a column"
+                " 'conversations'",
+                field=field,
+            )
         required(value, "role")
     if not isinstance(said, str) or said not in ROLES:
         other = OTHER_NAMES.get(str(said).lower())
@@ -183,6 +190,20 @@ def tool_calls(value: Any, field: str) -> None:
         inner = call.get("function", call) if isinstance(call, Mapping) else None
         if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str) or not inner["name"]:
             raise DataError('expected {"function": {"name", "arguments"}}', field=f"{field}[{i}]")
+
+
+def function_call(value: Any, field: str) -> dict[str, Any]:
+    """OpenAI's older ``function_call`` of a message as a call of a tool."""
+    if not isinstance(value, Mapping):
+        raise DataError(f'expected an object {{"name", "arguments"}}, found {named(value)}', field=field)
+    return {"type": "function", "function": dict(value)}
+
+
+def functions(value: Any) -> tuple[Mapping[str, Any], ...]:
+    """OpenAI's older ``functions`` as descriptions of tools."""
+    if not isinstance(value, list | tuple) or not all(isinstance(f, Mapping) for f in value):
+        raise DataError("expected a list of functions, each a JSON schema", field="functions")
+    return tuple({"type": "function", "function": f} for f in value)
 
 
 def messages(value: Any, field: str, *, drop: tuple[str, ...] = ()) -> tuple[Message, ...]:

@@ -1,69 +1,92 @@
-"""Where rows come from: JSONL (gzipped or not), JSON, parquet, saved folders, data sets, lists.
-
-Each source yields (line, row): the line of a text file, else the number of the row, from 1.
-"""
+"""Where rows come from: JSONL, JSON, CSV, parquet, folders, the hub, data sets, lists."""
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
-import zlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from halign.errors import DataError, HalignError
+from halign.readers import characters, lines, splits, tables
 from halign.readers.fields import hint
+from halign.readers.sources import PACKED, BadLine, Rows, Source
 
-Rows = Iterator[tuple[int, Any]]
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet")
-
-
-class BadLine:
-    """A line that is no JSON: yielded in place of a row, so that ``skip_bad`` can go on with the next."""
-
-    def __init__(self, problem: str) -> None:
-        self.problem = problem
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+TEXT = SUFFIXES[:-1]
+"""Those that have an encoding, and may be packed."""
+SAVED = ("dataset_info.json", "dataset_dict.json", "state.json")
+HUB = re.compile(r"hub:([^:@]+)(?::([^@]+))?(?:@(.+))?")
 
 
-def rows_of(source: Any, split: str | None = None) -> tuple[str, Rows]:
-    """(name of the source, its rows).
+def rows_of(source: Any, split: str | None = None, encoding: str | None = None) -> Source:
+    """The rows of a source; nothing is read but what tells how to.
+
+    Args:
+        split: which split, where the source has several.
+        encoding: of text files; None is UTF-8.
 
     Raises:
-        HalignError: if there is no such file, its suffix says nothing, or the split is missing or not there.
+        HalignError: if there is no such file, its suffix says nothing, the split is missing or not there, or the encoding has
+            no effect.
     """
+    encoding = characters.known(encoding)
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        return str(path), _path_rows(path, split)
+        if str(source).startswith("hub:"):
+            _no_encoding(encoding, str(source))
+            return _hub(str(source), split)
+        return _path(Path(source), split, encoding)
+    _no_encoding(encoding, f"a {type(source).__name__}")
     if isinstance(source, Mapping):
-        return "data set", rows_of(_pick(source, split, "this data set"), None)[1]
+        return Source("data set", rows_of(splits.pick(source, split, "this data set")).rows)
     if hasattr(source, "column_names") or isinstance(source, Iterable):
         if split is not None:
             raise HalignError(f"split={split!r} has no effect: the source is one split already")
-        return type(source).__name__, enumerate(iter(source), 1)
+        return Source(type(source).__name__, _checked(source))
     raise HalignError(
-        f"cannot read a {type(source).__name__}: give a path, a datasets.Dataset or a list of dicts"
+        f"cannot read a {type(source).__name__}: give a path, hub:owner/name, a datasets.Dataset or a list of dicts"
     )
 
 
-def _path_rows(path: Path, split: str | None) -> Rows:
+def _checked(rows: Iterable[Any]) -> Rows:
+    """Rows of Python objects; those with broken characters are bad."""
+    for number, row in enumerate(rows, 1):
+        said = characters.problem(row)
+        yield number, BadLine(said) if said else row
+
+
+def kind_of(path: Path) -> str:
+    """The suffix that says what a file holds: ``.jsonl`` of ``a.jsonl.gz``."""
+    return path.with_suffix("").suffix if path.suffix in PACKED else path.suffix
+
+
+def _path(path: Path, split: str | None, encoding: str | None) -> Source:
     if path.is_dir():
-        return _saved(path, split)
+        return _folder(path, split, encoding)
     if not path.exists():
         raise HalignError(_no_such(path))
-    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    kind, name = kind_of(path), str(path)
+    if kind not in SUFFIXES:
+        raise HalignError(
+            f"{path}: cannot tell the kind of file from {kind!r}; {', '.join(SUFFIXES)}, all but the last also"
+            f" {', '.join(PACKED)}"
+        )
+    if kind not in TEXT:
+        _no_encoding(encoding, name)
     if kind == ".json":
-        return _json(path, split)
+        return Source(name, lines.document(path, split, encoding))
     if split is not None:
         raise HalignError(f"split={split!r} has no effect: {path} has no splits")
-    if kind in (".jsonl", ".ndjson"):
-        return _jsonl(path)
-    if kind == ".parquet":
-        return _parquet(path)
-    raise HalignError(
-        f"{path}: cannot tell the kind of file from {kind!r}; {', '.join(SUFFIXES)}, the first three also .gz"
-    )
+    if kind in (".csv", ".tsv"):
+        rows, note = tables.table(path, encoding, tabs=kind == ".tsv")
+        return Source(name, rows, note=note)
+    return Source(name, tables.parquet(path) if kind == ".parquet" else lines.jsonl(path, encoding))
+
+
+def _no_encoding(encoding: str | None, where: str) -> None:
+    if encoding is not None:
+        raise HalignError(f"encoding={encoding!r} (--encoding) has no effect: {where} is no text file")
 
 
 def _no_such(path: Path) -> str:
@@ -73,102 +96,74 @@ def _no_such(path: Path) -> str:
     return f"{path}: no such file{hint(path.name, [p.name for p in path.parent.iterdir()])}"
 
 
-def open_binary(path: Path) -> Any:
-    """The file's bytes, unpacked if they are gzip, whatever the name says."""
-    file = path.open("rb")
-    magic = file.read(2)
-    file.seek(0)
-    return gzip.open(file) if magic == b"\x1f\x8b" else file
+def _folder(path: Path, split: str | None, encoding: str | None) -> Source:
+    """Rows of a folder that ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk`` wrote, or of the files in it."""
+    if any((path / name).exists() for name in SAVED):
+        import datasets
+
+        _no_encoding(encoding, str(path))
+        saved = datasets.load_from_disk(str(path))
+        return Source(str(path), rows_of(saved, split).rows)
+    found = [p for p in path.iterdir() if p.is_file() and p.name[0] not in "._" and kind_of(p) in SUFFIXES]
+    if not found:
+        raise HalignError(f"{path}: no files to read in this folder; {', '.join(SUFFIXES)}")
+    if len(kinds := sorted({kind_of(p) for p in found})) > 1:
+        some = ", ".join(sorted(p.name for p in found)[:5])
+        raise HalignError(
+            f"{path}: a folder with files of several kinds ({', '.join(kinds)}); name one of its files: {some}"
+        )
+    parts = splits.of_files(found)
+    chosen = splits.pick({name or "(no split)": files for name, files in parts.items()}, split, str(path))
+    source = Source(str(path), note=f"{len(chosen):,} file{'s' * (len(chosen) > 1)}")
+    source.rows = _files(source, chosen, encoding)
+    return source
 
 
-def _jsonl(path: Path) -> Rows:
-    """Rows of a JSONL file, one at a time; blank lines count as lines but are no rows."""
-    number = 0
-    with open_binary(path) as file:
-        lines = iter(file)
-        while True:
-            try:
-                line = next(lines, None)
-            except (EOFError, OSError, zlib.error) as e:
-                problem = f"the gzip file is cut short or damaged after this line ({e}); fetch it again"
-                raise DataError(problem, file=str(path), line=number) from None
-            if line is None:
-                return
-            number += 1
-            if not line.isspace():
-                yield number, _loads(line)
+def _files(source: Source, paths: list[Path], encoding: str | None) -> Rows:
+    """Rows of files one after the other; ``source.file`` says which."""
+    for path in paths:
+        inner = _path(path, None, encoding)
+        source.file = inner.name
+        yield from inner.rows
 
 
-def _loads(line: bytes) -> Any:
-    try:
-        return json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as e:
-        return BadLine(f"not UTF-8 at byte {e.start}; save the file as UTF-8")
-    except json.JSONDecodeError as e:
-        return BadLine(f"not JSON: {e.msg} at column {e.colno}; each line holds one JSON object")
-
-
-def _json(path: Path, split: str | None) -> Rows:
-    """Rows of a JSON file: a list of rows, an object of splits, or (as some name it) JSON lines."""
-    try:
-        with open_binary(path) as file:
-            text = file.read().decode("utf-8-sig")
-    except (EOFError, OSError, zlib.error) as e:
-        raise DataError(f"the file is cut short or damaged ({e}); fetch it again", file=str(path)) from None
-    except UnicodeDecodeError as e:
-        raise DataError(f"not UTF-8 at byte {e.start}; save the file as UTF-8", file=str(path)) from None
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as e:
-        if split is None and e.msg == "Extra data":
-            return _jsonl(path)
-        raise DataError(f"not JSON: {e.msg} at column {e.colno}", file=str(path), line=e.lineno) from None
-    if (
-        isinstance(value, dict)
-        and value
-        and all(isinstance(v, list) for v in value.values())
-        and "messages" not in value
-    ):
-        value = _pick(value, split, str(path))
-    elif split is not None:
-        raise HalignError(f"split={split!r} has no effect: {path} has no splits")
-    if isinstance(value, dict):
-        value = [value]
-    if not isinstance(value, list):
-        raise DataError("expected a list of rows", file=str(path))
-    return enumerate(value, 1)
-
-
-def _parquet(path: Path) -> Rows:
-    import pyarrow.parquet as pq
-    from pyarrow import ArrowException
-
-    try:
-        table = pq.ParquetFile(path)
-    except (ArrowException, OSError) as e:
-        raise DataError(f"not a whole parquet file ({e}); fetch it again", file=str(path)) from None
-    return enumerate((row for batch in table.iter_batches() for row in batch.to_pylist()), 1)
-
-
-def _saved(path: Path, split: str | None) -> Rows:
-    """Rows of a folder that ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk`` wrote."""
-    if not any((path / name).exists() for name in ("dataset_info.json", "dataset_dict.json", "state.json")):
-        found = sorted(p.name for p in path.iterdir() if any(s in p.suffixes for s in SUFFIXES))
-        said = f"; name one of its files: {', '.join(found[:5])}" if found else ""
-        raise HalignError(f"{path}: a folder, but not one that datasets.save_to_disk wrote{said}")
+def _hub(address: str, split: str | None) -> Source:
+    """Rows of ``hub:owner/name[:config][@split]``, streamed."""
+    match = HUB.fullmatch(address)
+    if match is None:
+        raise HalignError(
+            f"{address}: expected hub:owner/name, hub:owner/name:config or hub:owner/name@split"
+        )
+    name, config, part = match.groups()
+    if part is not None and split not in (None, part):
+        raise HalignError(f"{address}: split={split!r} says another split")
     import datasets
 
-    data = datasets.load_from_disk(str(path))
-    return rows_of(data, split)[1]
+    try:
+        data = datasets.load_dataset(name, config, split=part or split, streaming=True)
+    except Exception as e:
+        raise HalignError(
+            f"{address}: cannot be read from the hub ({type(e).__name__}: {str(e).strip().splitlines()[0][:300]});"
+            " is there a network, and do name, configuration and split exist? Files fetched elsewhere are read from"
+            " their path"
+        ) from None
+    rows = rows_of(data).rows if isinstance(data, Mapping) else enumerate(data, 1)
+    return Source(address, _streamed(rows, address))
 
 
-def _pick(splits: Mapping[str, Any], split: str | None, where: str) -> Any:
-    """One split of several; the only one needs no name."""
-    names = ", ".join(splits)
-    if split is None:
-        if len(splits) == 1:
-            return next(iter(splits.values()))
-        raise HalignError(f"{where} has the splits {names}: say which with split=")
-    if split not in splits:
-        raise HalignError(f"{where} has no split {split!r}{hint(split, splits)}; it has {names}")
-    return splits[split]
+def _streamed(rows: Rows, address: str) -> Iterator[tuple[int, Any]]:
+    """The rows of a stream; what breaks it is said with the row."""
+    number = 0
+    while True:
+        try:
+            row = next(rows, None)
+        except (OSError, ValueError, RuntimeError) as e:
+            raise DataError(
+                f"the stream broke after this row ({type(e).__name__}: {e}); read again",
+                file=address,
+                line=number,
+            ) from None
+        if row is None:
+            return
+        number = row[0]
+        yield row

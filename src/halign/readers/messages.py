@@ -10,6 +10,9 @@ the trunk:
 
 Each alternative has exactly one of ``rank`` (1 ties with the content), ``score`` (higher is better) and
 ``label``.
+
+OpenAI's fine-tuning files are of this form: ``weight`` 0 on a message of the assistant says that it is not learnt, the older
+``function_call`` of a message and ``functions`` of a row are read as ``tool_calls`` and ``tools``.
 """
 
 from __future__ import annotations
@@ -27,20 +30,58 @@ VERDICTS = ("rank", "score", "label")
 
 def parse(row: fields.Row, conversation: str, extras: Mapping[str, Any]) -> Demonstration | Conversation:
     """The example of one row; a Conversation if any message has the key ``alternatives``."""
-    turns = fields.messages(row["messages"], "messages", drop=("alternatives",))
+    turns = fields.messages(row["messages"], "messages", drop=("alternatives", "weight"))
     dialogue = fields.said(turns, extras)
     if any("alternatives" in m for m in row["messages"]):
         if row.get("turns") is not None:
             raise DataError(
                 "a conversation with alternatives learns from every agent turn; drop 'turns'", field="turns"
             )
+        if (heavy := _weighed(row, turns)) is not None and len(heavy) < sum(map(_agent, turns)):
+            raise DataError(
+                "a conversation with alternatives learns from every agent turn; drop the messages' 'weight'",
+                field="messages",
+            )
         found = {i: a for i, m in enumerate(turns) if (a := _alternatives(row["messages"][i], m, i))}
         return Conversation(dialogue, conversation, found, fields.weight(row))
-    if not any(m.role in ("assistant", RAW) for m in turns):
+    if not any(map(_agent, turns)):
         raise DataError(
             "no message comes from the assistant: there is nothing to learn from", field="messages"
         )
-    return Demonstration(dialogue, conversation, _turns(row, len(turns)), fields.weight(row))
+    return Demonstration(dialogue, conversation, _learnt(row, turns), fields.weight(row))
+
+
+def _agent(message: Message) -> bool:
+    return message.role in ("assistant", RAW)
+
+
+def _learnt(row: fields.Row, turns: tuple[Message, ...]) -> tuple[int, ...] | None:
+    """Indices of the messages to learn from, as ``turns`` or the messages' weights say; None where neither says anything."""
+    named, weighed = _turns(row, len(turns)), _weighed(row, turns)
+    if weighed is None:
+        return named
+    if named is not None:
+        raise DataError("'turns' and the messages' 'weight' both say what is learnt; keep one", field="turns")
+    if not weighed:
+        raise DataError(
+            "every message of the assistant has weight 0: there is nothing to learn from", field="messages"
+        )
+    return weighed if len(weighed) < sum(map(_agent, turns)) else None
+
+
+def _weighed(row: fields.Row, turns: tuple[Message, ...]) -> tuple[int, ...] | None:
+    """Indices of the assistant's messages whose weight is not 0; None if no message has one."""
+    said = [(i, m["weight"]) for i, m in enumerate(row["messages"]) if m.get("weight") is not None]
+    if not said:
+        return None
+    for i, weight in said:
+        if isinstance(weight, bool) or weight not in (0, 1):
+            raise DataError(
+                f"the weight of a message is 0 or 1, found {weight!r}; a row may have any 'weight'",
+                field=f"messages[{i}].weight",
+            )
+    dropped = {i for i, weight in said if weight == 0}
+    return tuple(i for i, m in enumerate(turns) if _agent(m) and i not in dropped)
 
 
 def _turns(row: fields.Row, count: int) -> tuple[int, ...] | None:

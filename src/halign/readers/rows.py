@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from halign.dialogue import RAW, Dialogue, Message
+from halign.dialogue import Dialogue
 from halign.errors import DataError, HalignError
-from halign.examples import Conversation, Demonstration, Example
-from halign.readers import completions, fields, messages, pairs, rankings, singles, text
+from halign.examples import Example
+from halign.readers import completions, fields, messages, naming, pairs, rankings, singles, text
+from halign.readers.cells import typed
+from halign.readers.columns import Columns
+from halign.readers.foreign import FOREIGN
+from halign.readers.foreign.contract import Foreign
+from halign.readers.recognise import ALL, FORMATS, NAMES, OWN, SHARED, candidates, detected, recognise
+from halign.readers.sources import Cells
 
 Parse = Callable[[fields.Row, str, Mapping[str, Any]], Example]
 
@@ -23,39 +28,8 @@ PARSERS: dict[str, Parse] = {
     "completions": completions.parse,
     "text": text.parse,
 }
-FORMATS = (*PARSERS, "prompts")
-
-SHARED = ("id", "conversation", "guardrails", "tools", "weight", "meta")
-"""Columns that every format takes."""
-OWN = {
-    "messages": ("messages", "turns"),
-    "pairs": (
-        "prompt",
-        "chosen",
-        "rejected",
-        "preference",
-        "chosen_win_rate",
-        "rejected_win_rate",
-        "violates",
-    ),
-    "rankings": ("prompt", "responses"),
-    "singles": ("prompt", "completion", "response", "label", "score", "attributes", "feedback"),
-    "completions": ("prompt", "completion", "response", "attributes", "feedback"),
-    "text": ("text",),
-    "prompts": ("prompt",),
-}
-ALL = frozenset(c for own in OWN.values() for c in own) | set(SHARED)
-NOT_TEXT = ("images", "image", "videos", "audios")
-
-SHAPES = """the forms are
-  {"messages": [...]}                                         a conversation to imitate
-  {"messages": [{..., "alternatives": [...]}]}                a conversation with alternatives
-  {"prompt": ..., "chosen": ..., "rejected": ...}             a pair
-  {"prompt": ..., "responses": [{"content", "rank"|"score"}]} a ranking
-  {"prompt": ..., "completion": ..., "label": true}           a rated reply
-  {"prompt": ..., "completion": ...}                          a reply to imitate
-  {"text": ...}                                               plain text
-  {"prompt": ...}                                             a prompt"""
+LAYOUTS = 10_000
+"""Sets of columns that are remembered; a file with more of them has names for columns that are data."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +43,14 @@ class Options:
             ``id``.
         conversation_pattern: what of that name counts: the first group of this regular expression, or all it
             matches.
+        columns: known name -> where its value is found (``halign.readers.columns``); applied before all else.
     """
 
     format: str | None = None
     guardrails: str | None = None
     conversation: str | None = None
     conversation_pattern: str | None = None
+    columns: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         if self.format is not None and self.format not in FORMATS:
@@ -87,47 +63,41 @@ class Options:
             raise HalignError(f"conversation_pattern {self.conversation_pattern!r}: {e}") from None
 
 
-def detect(columns: tuple[str, ...]) -> str:
-    """The format that these columns make.
+@dataclass(frozen=True)
+class Layout:
+    """What the columns of a row decide.
 
-    >>> detect(("id", "prompt", "chosen", "rejected")), detect(("prompt", "response", "label"))
-    ('pairs', 'singles')
+    Attributes:
+        format: the rows' format.
+        why: how that was seen.
+        rest: columns that go to meta.
+        foreign: the format's own reading, if it is somebody else's.
+        others: formats that these columns allow and the values of the first such row did not show; they must not show
+            them later.
     """
-    has = set(columns)
-    for column in NOT_TEXT:
-        if column in has:
-            raise DataError("only text is supported; drop this column", field=column)
-    claims = [
-        ("pairs", bool(has & {"chosen", "rejected"})),
-        ("rankings", "responses" in has),
-        ("messages", "messages" in has),
-        ("singles", "label" in has and bool(has & {"prompt", "completion", "response"})),
-        ("completions", bool(has & {"completion", "response"})),
-        ("prompts", "prompt" in has),
-        ("text", "text" in has),
-    ]
-    made = [name for name, claimed in claims if claimed]
-    strong = [name for name in made if name in ("pairs", "rankings", "messages", "singles", "completions")]
-    if len(strong) > 1 and strong != ["singles", "completions"]:
-        raise DataError(
-            f"the columns make more than one format: {' and '.join(strong)}; name one with format="
-        )
-    if not made:
-        near = [h for c in columns if (h := fields.hint(c, ALL - set(SHARED), cutoff=0.75))]
-        raise DataError(
-            f"the columns {', '.join(columns) or '(none)'} make no known format{near[0] if near else ''};"
-            f" {SHAPES}"
-        )
-    return made[0]
+
+    format: str
+    why: str
+    rest: tuple[str, ...]
+    foreign: Foreign | None = None
+    others: tuple[Foreign, ...] = ()
 
 
 class RowParser:
-    """Turns rows into (format, example). What its columns alone decide is found once per set of columns."""
+    """Turns rows into (format, example). What its columns alone decide is found once per set of columns.
+
+    Attributes:
+        why: how the format of the first row was seen; '' before it.
+    """
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self._layouts: dict[tuple[str, ...], tuple[str, tuple[str, ...]]] = {}
+        self.why = ""
+        self._first: Layout | None = None
+        self._layouts: dict[tuple[str, ...], Layout] = {}
         self._pattern = re.compile(options.conversation_pattern) if options.conversation_pattern else None
+        self._used = {c for c in (options.guardrails, options.conversation) if c}
+        self._columns = Columns(options.columns, NAMES) if options.columns else None
 
     def __call__(self, row: Any) -> tuple[str, Example]:
         """The row's format and example.
@@ -135,35 +105,70 @@ class RowParser:
         Raises:
             DataError: naming the field only.
         """
-        name, row, extras, conversation = self.prepare(row)
-        if name == "prompts":
+        layout, kind, row, extras, conversation = self._prepared(row)
+        if kind == "prompts":
             raise DataError(
                 "this row is a prompt without a reply: nothing to train on. Read prompts with"
                 " read_prompts(), or name the"
                 " replies 'completion', 'chosen' and 'rejected', or 'responses'"
             )
-        example = PARSERS[name](row, conversation, extras)
+        try:
+            example = PARSERS[kind](row, conversation, extras)
+        except DataError as e:
+            if layout.foreign is None:
+                raise
+            raise DataError(e.problem, field=layout.foreign.field(e.field)) from None
         if conversation:
-            return name, example
-        return name, rename(example, derived_name(example))
+            return layout.format, example
+        return layout.format, naming.rename(example, naming.derived_name(example))
 
     def prompt(self, row: Any) -> tuple[str, Dialogue]:
         """The row's conversation and prompt, for rows that are prompts only."""
-        _, row, extras, conversation = self.prepare(row)
+        _, _, row, extras, conversation = self._prepared(row)
         dialogue = fields.said(fields.prompt_messages(row), extras)
-        return conversation or opening_name(dialogue), dialogue
+        return conversation or naming.opening_name(dialogue), dialogue
 
-    def prepare(self, row: Any) -> tuple[str, fields.Row, dict[str, Any], str]:
-        """(format, row without nulls, fields of the dialogue, conversation or '') of one row."""
+    def holds_prompt(self, row: Any) -> bool:
+        """True if the row is a prompt without a reply."""
+        return self._prepared(row)[1] == "prompts"
+
+    def _prepared(self, row: Any) -> tuple[Layout, str, fields.Row, dict[str, Any], str]:
+        """(layout, canonical format, canonical row without nulls, fields of the dialogue, conversation or '')."""
         if not isinstance(row, Mapping):
             raise DataError(f"expected an object with named columns, found {fields.named(row)}")
+        if self._columns is not None:
+            row = self._columns(row)
+        if type(row) is Cells:
+            row = typed(row)
         if None in row.values():  # Arrow fills columns that a row lacks
             row = {k: v for k, v in row.items() if v is not None}
         columns = tuple(row)
         layout = self._layouts.get(columns)
         if layout is None:
-            layout = self._layouts[columns] = self._layout(columns)
-        name, rest = layout
+            layout = self._remember(row, columns)
+        for other in layout.others:
+            self._check(other, layout, row)
+        kind, meta = layout.format, {k: row[k] for k in layout.rest}
+        if layout.foreign is not None:
+            kind, row = self._canonical(layout.foreign, row)
+        extras = self._extras(row, meta)
+        conversation = naming.named_conversation(row, self.options.conversation, self._pattern)
+        if "id" in row and str(row["id"]) != conversation:
+            meta["id"] = row["id"]
+        if meta:
+            extras["meta"] = meta
+        return layout, kind, row, extras, conversation
+
+    def _canonical(self, foreign: Foreign, row: fields.Row) -> tuple[str, fields.Row]:
+        """(format, row) of a row of somebody else's."""
+        shared = {k: row[k] for k in row if k in SHARED or k in self._used}
+        made = {**shared, **foreign.row(row)}
+        if "meta" in row and "meta" in made and isinstance(row["meta"], Mapping):
+            made["meta"] = {**row["meta"], **made["meta"]}
+        return foreign.reads_as or detected(tuple(made))[0], made
+
+    def _extras(self, row: fields.Row, meta: dict[str, Any]) -> dict[str, Any]:
+        """Guardrails and tools of the dialogue; what ``meta`` says goes into ``meta``."""
         extras: dict[str, Any] = {}
         rules = self.options.guardrails or "guardrails"
         if rules in row:
@@ -172,82 +177,57 @@ class RowParser:
             fields.required(row, rules)
         if "tools" in row:
             extras["tools"] = fields.tools(row["tools"])
-        meta = {k: row[k] for k in rest}
+        elif "functions" in row:
+            extras["tools"] = fields.functions(row["functions"])
         if "meta" in row:
             if not isinstance(row["meta"], Mapping):
                 raise DataError(f"expected an object, found {fields.named(row['meta'])}", field="meta")
             meta.update(row["meta"])
-        conversation = self._conversation(row)
-        if "id" in row and str(row["id"]) != conversation:
-            meta["id"] = row["id"]
-        if meta:
-            extras["meta"] = meta
-        return name, row, extras, conversation
+        return extras
 
-    def _layout(self, columns: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-        """(format, columns that go to meta). One that looks misspelt is an error, not meta."""
-        used = {c for c in (self.options.guardrails, self.options.conversation) if c}
-        name = self.options.format or detect(tuple(c for c in columns if c not in used))
-        known = {*SHARED, *OWN[name]}
-        rest = tuple(c for c in columns if c not in known and c not in used)
-        for column in rest:
-            if column not in ALL and (near := fields.hint(str(column), ALL - set(columns), cutoff=0.8)):
-                raise DataError(f"unknown column{near}; rename it, or move it into 'meta'", field=str(column))
-        return name, rest
+    def _remember(self, row: fields.Row, columns: tuple[str, ...]) -> Layout:
+        """The layout of a set of columns that is new."""
+        if len(self._layouts) >= LAYOUTS:
+            self._layouts.clear()
+        layout = self._layouts[columns] = self._layout(row, columns)
+        if self._first is None:
+            self._first, self.why = layout, layout.why
+        return layout
 
-    def _conversation(self, row: fields.Row) -> str:
-        """The conversation that the row says it is from; '' if it says nothing."""
-        column = self.options.conversation
-        if column is None:
-            column = "conversation" if "conversation" in row else "id"
-            if column not in row:
-                if self._pattern:
-                    raise DataError("conversation_pattern needs a column 'conversation' or 'id'", field="id")
-                return ""
-        value = fields.required(row, column)
-        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-            raise DataError(
-                f"expected a name, found {'nothing' if value == '' else fields.named(value)}", field=column
-            )
-        if self._pattern is None:
-            return str(value)
-        match = self._pattern.search(str(value))
-        if match is None:
-            raise DataError(
-                f"{str(value)!r} does not match conversation_pattern {self._pattern.pattern!r}", field=column
-            )
-        return match.group(1) if self._pattern.groups else match.group()
+    def _layout(self, row: fields.Row, columns: tuple[str, ...]) -> Layout:
+        """What these columns decide; the format that the file began with stays where its columns are there."""
+        free = tuple(c for c in columns if c not in self._used)
+        first = self._first.foreign if self._first else None
+        if self.options.format is not None:
+            name, why = self.options.format, f"{self.options.format}: as format= says"
+        elif first is not None and first.needs and set(first.needs) <= set(free):
+            name, why = first.name, self.why
+        else:
+            name, why = recognise(row, free)
+        if name in FOREIGN:
+            foreign = FOREIGN[name]
+            for column in foreign.needs:
+                fields.required(row, column)
+            known = {*SHARED, *foreign.needs, *foreign.takes, *(columns if "*" in foreign.takes else ())}
+            return Layout(name, why, tuple(c for c in free if c not in known), foreign)
+        others = () if self.options.format else tuple(f for f in candidates(free) if f.needs)
+        return Layout(name, why, _kept(name, columns, free), others=others)
+
+    def _check(self, other: Foreign, layout: Layout, row: fields.Row) -> None:
+        """Raises DataError if a row shows a format that the rows before it did not."""
+        if not (why := other.sees(row)):
+            return
+        raise DataError(
+            f"this row looks like {other.name!r} ({why}), rows before it like {layout.format!r}: name one with format="
+            " (--format)"
+        )
 
 
-def rename(example: Example, conversation: str, id: str | None = None) -> Example:
-    """The same example under another conversation; ``id`` is what the row was called, kept in meta."""
-    if id is None:
-        return replace(example, conversation=conversation)
-    if isinstance(example, Demonstration | Conversation):
-        d = example.dialogue
-        return replace(example, conversation=conversation, dialogue=replace(d, meta={**d.meta, "id": id}))
-    p = example.prompt
-    return replace(example, conversation=conversation, prompt=replace(p, meta={**p.meta, "id": id}))
-
-
-def derived_name(example: Example) -> str:
-    """The conversation of a row that names none: a hash of the whole dialogue, or of how the prompt opens.
-
-    Prompts cut from one conversation open alike, so they stay together; some that merely open alike join
-    them.
-    """
-    if isinstance(example, Demonstration | Conversation):
-        return _hash(example.dialogue.messages, example.dialogue)
-    return opening_name(example.prompt)
-
-
-def opening_name(prompt: Dialogue) -> str:
-    """A hash of the prompt up to its first user message (all of it where no user speaks)."""
-    users = [i for i, m in enumerate(prompt.messages) if m.role == "user"]
-    return _hash(prompt.messages[: users[0] + 1] if users else prompt.messages, prompt)
-
-
-def _hash(turns: tuple[Message, ...], dialogue: Dialogue) -> str:
-    parts = [f"{m.role}\x1f{m.content}" for m in turns]
-    text = "\x1e".join([*dialogue.guardrails, *parts])
-    return f"{'text' if turns[0].role == RAW else 'talk'}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+def _kept(name: str, columns: tuple[str, ...], free: tuple[str, ...]) -> tuple[str, ...]:
+    """Columns that go to meta. One that looks misspelt is an error."""
+    known = {*SHARED, *OWN[name]}
+    rest = tuple(c for c in free if c not in known)
+    for column in rest:
+        if column not in ALL and (near := fields.hint(str(column), ALL - set(columns), cutoff=0.8)):
+            raise DataError(f"unknown column{near}; rename it, or move it into 'meta'", field=str(column))
+    return rest

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 
 from halign.dialogue import Message
 from halign.examples import Conversation, Demonstration, Example
-from halign.readers.rows import rename
+from halign.readers.naming import rename
 
 TURN = re.compile(r"^(.+?)[-_/.:#]\d+$")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,11 +21,19 @@ class Facts:
             responses beats the second).
         attributes: their names, in the order of the outputs.
         levels: of categorical attributes, how many values each may have, from 0; 0: every attribute is a number.
+        bias: what is added to a reward (``rewards.centring``); the head does not contain it, so that transformers alone gives
+            rewards without it.
     """
 
     kind: Literal["reward", "attributes", "pairwise"] = "reward"
     attributes: tuple[str, ...] = ()
     levels: int = 0
+    bias: float = 0.0
+
+    @property
+    def outputs(self) -> Facts:
+        """What a head has to fit: all but the bias."""
+        return replace(self, bias=0.0)
 
     @property
     def labels(self) -> list[str]:

@@ -3,7 +3,8 @@
 - ``care``, or ``{world: care, whole: true}``: a world's exact rules;
 - a folder or hub name of a reward model, or ``{model: FOLDER, weights: {helpfulness: 1}}``;
 - ``package.module:name``: a function (prompts, replies) -> numbers, an object with ``score`` or ``prefers``, or its class;
-- ``{endpoint: URL, model: NAME, criteria: ...}``: a language model behind an endpoint that grades, or compares.
+- ``{endpoint: URL, model: NAME, criteria: ...}``: a language model behind an endpoint that grades, or compares;
+- ``{grader: FOLDER, criteria: ...}``: a language model in this process that grades.
 """
 
 from __future__ import annotations
@@ -60,11 +61,12 @@ def find_reward(words: Words) -> Reward:
         return _of_world(given)
     if "endpoint" in given:
         from halign.judges import DirectScorer
+        from halign.rewards.language_model import LanguageModelReward
 
-        scorer = _asking(DirectScorer, given)
-        from halign.rewards.language import LanguageModelReward
-
-        return LanguageModelReward(scorer)
+        scaled = bool(given.pop("scaled", False))
+        return LanguageModelReward(_asking(DirectScorer, given), scaled=scaled)
+    if "grader" in given:
+        return _local_grader(given)
     if "function" in given:
         found = _outsider(given["function"])
         if hasattr(found, "score"):
@@ -89,7 +91,7 @@ def find_preferences(words: Words) -> Preferences:
     if "function" in given:
         found = _outsider(given["function"])
         return found if hasattr(found, "prefers") else ByReward(find_reward(words))
-    if "world" in given:
+    if "world" in given or "grader" in given:
         return ByReward(find_reward(words))
     return LearnedPreferences(_model(given))
 
@@ -117,6 +119,14 @@ def _model(given: Mapping[str, Any]) -> Any:
 
     options = dict(given)
     return _called(load_reward, options, options.pop("model", None))
+
+
+def _local_grader(given: Mapping[str, Any]) -> Reward:
+    from halign.models import load
+    from halign.rewards.language_model import LocalLanguageModelReward
+
+    options = dict(given)
+    return _called(LocalLanguageModelReward, options, load(options.pop("grader")))
 
 
 def _asking(kind: Any, given: Mapping[str, Any]) -> Any:

@@ -67,8 +67,8 @@ class RewardModel(Policy):
             progress: called with (responses done, all).
 
         Returns:
-            float32 [R], rewards; of an attribute model [R, k], its attributes (expected values of categorical ones); on the CPU,
-            in the order given.
+            float32 [R], rewards, the bias of ``facts`` added; of an attribute model [R, k], its attributes (expected values of
+            categorical ones); on the CPU, in the order given.
 
         Raises:
             HalignError: from a pairwise model, which compares (``prefers``); or if a response does not fit its prompt's template.
@@ -81,7 +81,7 @@ class RewardModel(Policy):
         paths = [as_path(renderer, prompt, response) for prompt, response in responses]
         raw = self._raw(paths, separate, max_tokens, dtype, progress)
         if self.facts.kind == "reward":
-            return raw[:, 0]
+            return raw[:, 0] + self.facts.bias
         if not self.facts.levels:
             return raw
         scale = torch.arange(self.facts.levels, dtype=torch.float32)

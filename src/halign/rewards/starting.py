@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,12 +39,13 @@ def as_reward(policy: Policy, config: RunConfig, examples: Sequence[Example]) ->
     wanted = wanted_facts(config, examples)
     if not isinstance(policy, RewardModel):
         return from_causal(policy, wanted, seed=config.train.seed)
-    if policy.facts != wanted:
+    if policy.facts.outputs != wanted:
         raise HalignError(
             f"{policy.path} has the outputs {', '.join(policy.facts.labels)}, and {', '.join(config.objective)} on this data "
             f"needs {', '.join(wanted.labels)}; start from a language model, or give data that fits"
         )
-    return policy
+    # a bias is of what the model was, and goes
+    return dataclasses.replace(policy, facts=wanted) if policy.facts.bias else policy
 
 
 def wanted_facts(config: RunConfig, examples: Sequence[Example]) -> Facts:

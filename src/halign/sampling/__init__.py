@@ -1,4 +1,6 @@
-"""Replies from a model: one ``Sampler`` protocol, samplers for Hugging Face models and for chat endpoints."""
+"""Replies from a model: one ``Sampler`` protocol, samplers for Hugging Face models and for chat endpoints.
+
+vLLM's is in ``halign.sampling.vllm``."""
 
 from halign.sampling.local import TransformersSampler
 from halign.sampling.protocol import Progress, Sample, Sampler

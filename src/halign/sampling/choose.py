@@ -9,7 +9,6 @@ the interval of their difference).
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
 _NOISE_PER_DRAW = 1 << 15  # numbers drawn from a row's generator at once; part of what a seed means
@@ -22,6 +21,7 @@ def restrict(logits: Tensor, *, temperature: float = 1.0, top_k: int = 0, top_p:
     Temperature first, then the ``top_k`` likeliest tokens (0: all), then the smallest set of the likeliest
     tokens whose probabilities (among those left) reach ``top_p``. Ties at the k-th place are kept.
 
+    >>> import torch
     >>> p = torch.tensor([[0.5, 0.3, 0.15, 0.05]])
     >>> restrict(p.log(), top_p=0.7).exp().round(decimals=3).tolist()
     [[0.625, 0.375, 0.0, 0.0]]
@@ -41,38 +41,28 @@ def restrict(logits: Tensor, *, temperature: float = 1.0, top_k: int = 0, top_p:
     return logits.log_softmax(dim=-1)
 
 
-class Noise:
-    """Exp(1) noise for the rows of a batch, [rows, vocabulary] per step.
+class RowNoise:
+    """Exp(1) noise for one row, a vector over the vocabulary per step.
 
     Args:
-        keys: one tuple of integers per row (seed, prompt index, sample index); the same key gives the same
-            noise.
+        key: integers (seed, prompt index, sample index); the same key gives the same noise.
     """
 
-    def __init__(self, keys: list[tuple[int, ...]], vocabulary: int) -> None:
-        self.steps = max(1, _NOISE_PER_DRAW // vocabulary)
-        self.vocabulary = vocabulary
-        self.generators = [np.random.Generator(np.random.PCG64(np.random.SeedSequence(k))) for k in keys]
-        self.block: Tensor | None = None
-        self.used = 0
+    def __init__(self, key: tuple[int, ...], vocabulary: int) -> None:
+        self.shape = (max(1, _NOISE_PER_DRAW // vocabulary), vocabulary)
+        self.generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
+        self.used = self.shape[0]
 
-    def next(self) -> Tensor:
-        """Noise of the next step, float32 [rows, vocabulary], all > 0."""
-        if self.block is None or self.used == self.steps:
-            shape = (self.steps, self.vocabulary)
-            drawn = [g.standard_exponential(shape, dtype=np.float32) for g in self.generators]
-            self.block = torch.from_numpy(np.stack(drawn)).clamp_(min=1e-30)
+    def next(self) -> np.ndarray:
+        """Noise of the next step, float32 [vocabulary], all >= 0."""
+        if self.used == self.shape[0]:
+            self.block = self.generator.standard_exponential(self.shape, dtype=np.float32)
             self.used = 0
         self.used += 1
-        return self.block[:, self.used - 1]
-
-    def keep(self, rows: list[int]) -> None:
-        """Forget all but these rows."""
-        self.generators = [self.generators[r] for r in rows]
-        if self.block is not None:
-            self.block = self.block[rows]
+        return self.block[self.used - 1]
 
 
-def draw(logps: Tensor, noise: Tensor) -> Tensor:
-    """Token ids int64 [B], drawn from log-probabilities [B, V] by Gumbel-max with Exp(1) noise [B, V]."""
-    return (logps - noise.to(logps.device).log()).argmax(dim=-1)
+def draw(scores: Tensor, noise: Tensor) -> Tensor:
+    """Token ids int64 [B], drawn from log-probabilities [B, V] (up to a constant a row) by Gumbel-max with Exp(1) noise
+    [B, V]."""
+    return (scores - noise.clamp(min=1e-30).log_()).argmax(dim=-1)

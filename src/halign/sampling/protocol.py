@@ -20,7 +20,8 @@ class Sample:
         text: the reply as a reader sees it, without the stop token.
         ids: int32 [n], the ids as they were sampled, stop token included. Score these, not the text encoded
             again.
-        finished: True if the model said it was done; False if it was cut off at ``max_new_tokens``.
+        finished: True if the model said it was done or a stop string ended it; False if it was cut off at
+            ``max_new_tokens``.
         logps: float32 [n], log-probability of each token under the distribution it was drawn from (after
             temperature, top-k and top-p), in nats; None unless asked for.
     """
@@ -56,8 +57,16 @@ class Sampler(Protocol):
         top_p: float = 1.0,
         top_k: int = 0,
         max_new_tokens: int = 200,
+        stop: Sequence[str] = (),
         seed: int = 0,
+        logps: bool = False,
         progress: Progress | None = None,
     ) -> list[list[Sample]]:
-        """``n`` replies to each prompt, in the order of the prompts."""
+        """``n`` replies to each prompt, in the order of the prompts.
+
+        Args:
+            stop: a reply ends where one of these strings appears; its text is cut before it, its ids are kept up to and
+                including the token that completed it.
+            logps: fill ``Sample.logps``.
+        """
         ...
