@@ -147,12 +147,14 @@ def test_stats(file):
     assert cell(out, "alternatives") == "9 by rank"
     assert cell(out, "shared conversations") == "3"
     assert cell(out, "same text") == "3"
-    assert out.count("Never promise a refund.") == 2  # in force, and broken
+    row = next(line for line in out.splitlines() if "Never promise a refund." in line)
+    assert [c.strip() for c in row.strip("│ ").split("│")][:3] == ["3", "–", "3"]  # in force, labels, broken
+    assert cell(out, "the better response, in words").startswith("9 longer, 0 equal, 0 shorter")
 
 
 def test_stats_of_labels_and_ranks(file):
     run("convert", file, "--to", "singles", "--output", file.parent / "s.jsonl")
-    assert cell(run("stats", file.parent / "s.jsonl"), "rated good") == "6 of 15 (40.0%)"
+    assert cell(run("stats", file.parent / "s.jsonl"), "labelled good").startswith("6 of 15 (40.0%)")
     run("convert", file, "--to", "rankings", "--output", file.parent / "r.jsonl")
     out = run("stats", file.parent / "r.jsonl")
     assert cell(out, "replies of a ranking") == "2: 3, 3: 3"
