@@ -22,6 +22,7 @@ from halign.curation.minhash import NearIndex, normal
 from halign.dialogue import Dialogue, Message
 from halign.examples import Conversation, Demonstration, Example, Preference, Ranking, Rating
 from halign.items import Item, Path
+from halign.readers.characters import mojibake
 
 RULES = ("policy", "policies", "guidelines", "rules", "guardrail")
 """Columns that often hold guardrails under another name."""
@@ -199,6 +200,8 @@ def _oddities(e: Example) -> Iterator[str]:
     if any(m.role in ("system", "developer") for m in d.messages[1:]):
         yield "a system message stands after the first message; some chat templates refuse that"
     replies = [m.content for m in replies_of(e)]
+    if any(mojibake(text) for text in (*(m.content for m in d.messages), *replies)):
+        yield "text that looks like UTF-8 once read as cp1252 (Ã© for é); mend it where it comes from"
     if isinstance(e, Ranking) and e.ranks[0] == e.ranks[-1]:
         yield "all replies tie; as pairs they are dropped"
     if isinstance(e, Ranking) and len(set(replies)) < len(replies):

@@ -205,3 +205,19 @@ def test_help_says_what_each_option_does(command):
     out = run(command, "--help")
     assert "--skip-bad" in out
     assert "--guardrails" in out
+
+
+def test_the_format_is_said_and_columns_may_be_named(tmp_path):
+    talk = tmp_path / "t.jsonl"
+    said = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "caf\u00c3\u00a9"}]
+    talk.write_text(json.dumps({"conversations": said}) + "\n")
+    out = run("check", talk)
+    assert cell(out, "form") == "sharegpt"
+    assert cell(out, "because").startswith("ShareGPT: 'conversations' is a list of")
+    assert "read as cp1252" in " ".join(out.split())
+    assert "read as sharegpt, because ShareGPT" in run("show", talk)
+    table = tmp_path / "t.csv"
+    table.write_bytes("frage;antwort\nWer?;Jörg\n".encode("cp1252"))
+    out = run("show", table, "--columns", "user=frage,assistant=antwort", "--encoding", "cp1252")
+    assert "assistant: Jörg" in out
+    assert "semicolons" in out
