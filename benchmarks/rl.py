@@ -1,8 +1,8 @@
 """A policy gradient against TRL's on a CPU: `python -m benchmarks.rl --json FILE`.
 
-Both run RLOO from the same model (the care world's base, whose replies end by a stop token of their own), on the same
-prompts, with the same group size, longest reply, KL penalty against a frozen reference, and one optimiser step per batch of replies. Sampling,
-grading, scoring and learning all count. The two sides take turns, each in a process of its own.
+Both run RLOO from the same model (the care world's base, whose replies end by a stop token of their own), on the same prompts,
+with the same group size, longest reply, KL penalty against a frozen reference, and one optimiser step per batch of replies.
+Sampling, grading, scoring and learning all count. The two sides take turns, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class RlMatch:
 
     Attributes:
         prompts, samples: of a step; replies are their product.
-        micro: TRL's replies in one forward pass of learning; what was fastest of 8, 16, 32.
+        micro: TRL's replies in one forward pass of learning; not tuned.
     """
 
     prompts: int = 8
