@@ -14,7 +14,7 @@ from tests.conftest import conversation_rows, make_llama
 
 from halign.critics import HeadCritic, SeparateCritic
 from halign.errors import HalignError
-from halign.loops import run
+from halign.loops import gradient_log, run
 from halign.loops.online import Online, minibatches
 from halign.loops.registry import find, resolve
 from halign.models import Policy
@@ -137,6 +137,18 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tokenizer, tmp_pa
         with pytest.raises(RuntimeError, match="power cut"):
             start(tokenizer, tmp_path / "cut")
     assert_equal(whole, weights(start(tokenizer, tmp_path / "cut")))
+
+
+def test_samples_are_read_again_line_by_line(tmp_path) -> None:
+    """A reply may hold line separators that JSON writes as they are, and the process may have died within a line."""
+    rows = [json.dumps({"step": n, "reply": "one\u2028two\x85"}, ensure_ascii=False) + "\n" for n in (1, 2, 3)]
+    file = tmp_path / gradient_log.SAMPLES
+    for torn in ("", rows[2][:12]):
+        file.write_text("".join(rows[:2]) + torn)
+        gradient_log.forget_samples(tmp_path, 2)
+        assert file.read_text() == "".join(rows[:2])
+        gradient_log.forget_samples(tmp_path, 1)
+        assert file.read_text() == rows[0]
 
 
 @pytest.mark.parametrize("name", LOOPS)
