@@ -64,7 +64,7 @@ class SeparateCritic(nn.Module):
         self.bias = model.facts.bias
 
     def forward(self, batch: TreeBatch, hidden: Tensor | None) -> Tensor:
-        """Values at the positions that the batch reads, float32 [M], the reward's bias added (``Facts.bias``); the policy's hidden
+        """Values at the positions that the batch reads, float32 [M], with the reward's bias (``Facts.bias``); the policy's hidden
         states are not looked at."""
         return self.scorer.at(batch, batch.read_at)[:, 0] + self.bias
 
@@ -103,7 +103,8 @@ def _own_model(policy: Policy, reward: Any, seed: int) -> RewardModel:
     if isinstance(reward, LearnedReward) and reward.model.facts.kind == "reward":
         given = reward.model
         theirs, own = given.tokenizer.get_vocab(), policy.tokenizer.get_vocab()
-        if any(theirs.get(token) != place for token, place in own.items()):  # it may have a pad token of its own
+        # theirs may have more: a pad token of their own
+        if any(theirs.get(token) != place for token, place in own.items()):
             raise HalignError(
                 "critic=separate starts from the reward model, whose tokenizer is not the policy's; critic=head"
             )

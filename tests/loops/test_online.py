@@ -142,7 +142,9 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tokenizer, tmp_pa
 
 def test_samples_are_read_again_line_by_line(tmp_path) -> None:
     """A reply may hold line separators that JSON writes as they are, and the process may have died within a line."""
-    rows = [json.dumps({"step": n, "reply": "one\u2028two\x85"}, ensure_ascii=False) + "\n" for n in (1, 2, 3)]
+    rows = [
+        json.dumps({"step": n, "reply": "one\u2028two\x85"}, ensure_ascii=False) + "\n" for n in (1, 2, 3)
+    ]
     file = tmp_path / gradient_log.SAMPLES
     for torn in ("", rows[2][:12]):
         file.write_text("".join(rows[:2]) + torn)

@@ -126,7 +126,8 @@ def forget_samples(folder: Path, step: int) -> None:
     left unfinished is dropped too."""
     path = folder / SAMPLES
     if path.exists():
-        lines = path.read_text().split("\n")[:-1]  # a reply may hold what splitlines takes for the end of a line
+        # splitlines would cut replies that hold other separators
+        lines = path.read_text().split("\n")[:-1]
         kept = [line for line in lines if json.loads(line)["step"] <= step]
         write_text(path, "".join(f"{line}\n" for line in kept))
 
