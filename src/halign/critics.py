@@ -61,10 +61,12 @@ class SeparateCritic(nn.Module):
     def __init__(self, model: RewardModel) -> None:
         super().__init__()
         self.scorer = ValueScorer(model.model, model.capability.scheme, None)
+        self.bias = model.facts.bias
 
     def forward(self, batch: TreeBatch, hidden: Tensor | None) -> Tensor:
-        """Values at the positions that the batch reads, float32 [M]; the policy's hidden states are not looked at."""
-        return self.scorer.at(batch, batch.read_at)[:, 0]
+        """Values at the positions that the batch reads, float32 [M], with the reward's bias (``Facts.bias``); the policy's hidden
+        states are not looked at."""
+        return self.scorer.at(batch, batch.read_at)[:, 0] + self.bias
 
 
 def make_critic(
@@ -100,7 +102,9 @@ def make_critic(
 def _own_model(policy: Policy, reward: Any, seed: int) -> RewardModel:
     if isinstance(reward, LearnedReward) and reward.model.facts.kind == "reward":
         given = reward.model
-        if given.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
+        theirs, own = given.tokenizer.get_vocab(), policy.tokenizer.get_vocab()
+        # theirs may have more: a pad token of their own
+        if any(theirs.get(token) != place for token, place in own.items()):
             raise HalignError(
                 "critic=separate starts from the reward model, whose tokenizer is not the policy's; critic=head"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.conftest import conversation_rows, make_llama
+from tests.conftest import conversation_rows, make_llama, make_tokenizer
 
-from halign.critics import HeadCritic, SeparateCritic
+from halign.critics import HeadCritic, SeparateCritic, make_critic
 from halign.errors import HalignError
-from halign.loops import run
+from halign.loops import gradient_log, run
 from halign.loops.online import Online, minibatches
 from halign.loops.registry import find, resolve
 from halign.models import Policy
@@ -137,6 +138,20 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tokenizer, tmp_pa
         with pytest.raises(RuntimeError, match="power cut"):
             start(tokenizer, tmp_path / "cut")
     assert_equal(whole, weights(start(tokenizer, tmp_path / "cut")))
+
+
+def test_samples_are_read_again_line_by_line(tmp_path) -> None:
+    """A reply may hold line separators that JSON writes as they are, and the process may have died within a line."""
+    rows = [
+        json.dumps({"step": n, "reply": "one\u2028two\x85"}, ensure_ascii=False) + "\n" for n in (1, 2, 3)
+    ]
+    file = tmp_path / gradient_log.SAMPLES
+    for torn in ("", rows[2][:12]):
+        file.write_text("".join(rows[:2]) + torn)
+        gradient_log.forget_samples(tmp_path, 2)
+        assert file.read_text() == "".join(rows[:2])
+        gradient_log.forget_samples(tmp_path, 1)
+        assert file.read_text() == rows[0]
 
 
 @pytest.mark.parametrize("name", LOOPS)
@@ -382,7 +397,7 @@ def test_updates_stop_when_the_policy_has_moved(tokenizer, tmp_path) -> None:
 
 def test_a_separate_critic_starts_from_the_reward_model(tokenizer, tmp_path, monkeypatch) -> None:
     """Its value at a path's last token is then the reward of the path that ends there; the reward model itself stays."""
-    reward = from_causal(fresh(tokenizer), Facts(), seed=3)
+    reward = from_causal(fresh(tokenizer), Facts(bias=-1.5), seed=3)
     before = {n: p.detach().clone() for n, p in reward.model.named_parameters()}
     kept: dict[str, Any] = {}
     learn = Online._learn
@@ -401,7 +416,23 @@ def test_a_separate_critic_starts_from_the_reward_model(tokenizer, tmp_path, mon
         ids = torch.from_numpy(r.path.ids[:-1].astype(np.int64))
         with torch.no_grad():
             own = model.score(model.model(ids[None]).last_hidden_state[0])[len(r.path.prompt) - 1 :, 0]
-        np.testing.assert_allclose(r.values, own.numpy(), atol=2e-4)
+        np.testing.assert_allclose(r.values, own.numpy() - 1.5, atol=2e-4)
+
+
+def test_a_reward_model_with_a_pad_token_of_its_own_gives_a_critic(tmp_path) -> None:
+    """Where padding is the end of turn, a reward model takes a new token for it; its other tokens are the policy's. A reward
+    model of other words gives none."""
+    plain = make_tokenizer()
+    plain.pad_token = plain.eos_token
+    policy = Policy(make_llama(plain), plain, "memory")
+    given = from_causal(Policy(make_llama(plain), plain, "memory"), Facts())
+    given.tokenizer.add_tokens(["<|own|>"])
+    with contextlib.ExitStack() as undo:
+        assert isinstance(make_critic("separate", policy, LearnedReward(given), undo), SeparateCritic)
+        other = make_tokenizer(300)
+        foreign = LearnedReward(from_causal(Policy(make_llama(other), other, "memory"), Facts()))
+        with pytest.raises(HalignError, match="tokenizer is not the policy's"):
+            make_critic("separate", policy, foreign, undo)
 
 
 def test_the_critic_learns_and_a_detached_one_leaves_the_trunk_alone(

@@ -11,6 +11,8 @@ import pytest
 import torch
 from scipy import stats
 from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
 )
@@ -192,3 +194,26 @@ def test_progress_reaches_the_end_and_bad_settings_are_errors():
     assert seen[-1] == (10, 10)
     with pytest.raises(HalignError, match="top_p"):
         sampler(llama()).sample(prompts([3]), top_p=0.0)
+
+
+@pytest.mark.parametrize("way", ["seats", "padded", "cached", "whole"])
+def test_a_reply_ends_where_the_models_positions_do(way, monkeypatch):
+    """A GPT-2 has no position past its last: a reply is cut off there, beside one that goes on, and a prompt that fills the
+    window is refused by name. Greedy, against plain passes."""
+    monkeypatch.setattr("halign.sampling.local.way_for", lambda model: way)
+    torch.manual_seed(0)
+    size = {"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 24}
+    model = sharpened(GPT2LMHeadModel(GPT2Config(**size))).eval()
+    rng = np.random.default_rng(0)
+    asked = [rng.integers(0, 40, n).astype(np.int32) for n in (20, 4, 21, 5)]
+    rows = sample_ids(model, asked, [], Settings(temperature=0, max_new_tokens=10))
+    assert [len(row.ids) for row in rows] == [4, 10, 3, 10]
+    assert not any(row.finished for row in rows)
+    for prompt, row in zip(asked, rows, strict=True):
+        ids = prompt.tolist()
+        for token in row.ids:
+            with torch.no_grad():
+                assert token == int(model(torch.tensor([ids])).logits[0, -1].argmax())
+            ids.append(token)
+    with pytest.raises(HalignError, match="prompt 1 has 24 tokens, and the model has positions for 24"):
+        sample_ids(model, [asked[0], np.arange(24, dtype=np.int32)], [], Settings())

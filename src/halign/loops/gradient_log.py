@@ -122,10 +122,12 @@ def write_samples(folder: Path, step: int, rollouts: Sequence[Rollout]) -> None:
 
 
 def forget_samples(folder: Path, step: int) -> None:
-    """Drop samples of iterations past the one being resumed from: they will be drawn again."""
+    """Drop samples of iterations past the one being resumed from: they will be drawn again. A last line that a dying process
+    left unfinished is dropped too."""
     path = folder / SAMPLES
     if path.exists():
-        lines = path.read_text().splitlines()
+        # splitlines would cut replies that hold other separators
+        lines = path.read_text().split("\n")[:-1]
         kept = [line for line in lines if json.loads(line)["step"] <= step]
         write_text(path, "".join(f"{line}\n" for line in kept))
 

@@ -186,7 +186,8 @@ def model_folder(stage: Path, round: int | None = None) -> str:
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """JSON rows of a file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # splitlines would cut texts that hold other separators
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 @contextmanager

@@ -7,12 +7,14 @@ reply does not depend on its neighbours beyond rounding. How a model is decoded 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from halign.adapters.virtual import virtual_tokens
 from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.items import Ids
@@ -21,6 +23,7 @@ from halign.sampling.protocol import Progress, Sample
 from halign.sampling.rows import Picker, Picks, Row
 from halign.sampling.settings import Settings
 from halign.sampling.ways import WAYS, way_for
+from halign.scoring import unwrap
 
 __all__ = ["Row", "Settings", "TransformersSampler", "sample_ids"]
 
@@ -75,7 +78,7 @@ class TransformersSampler:
             batch_size, fast_prompts, refill: see ``Settings``.
 
         Raises:
-            HalignError: a setting is out of range, or a prompt cannot be rendered.
+            HalignError: a setting is out of range, or a prompt cannot be rendered or leaves no room for a reply.
         """
         settings = Settings(
             n=n,
@@ -123,7 +126,8 @@ class TransformersSampler:
             seed=seed,
         )
         reader = Reader(self.renderer.decode_response, stop)
-        ids, row = self.renderer.prompt(prompt), Row(0)
+        ids = self.renderer.prompt(prompt)
+        (row,) = rows_of(self.policy.model, [ids], settings)
         picker = Picker(settings, self.renderer.stop_ids, reader.ends if stop else None)
         said = ""
         for _ in written(self.policy.model, [ids], [row], picker, settings):
@@ -152,13 +156,36 @@ def sample_ids(
 
     Args:
         ends: told a reply's ids so far after every token; True ends it.
+
+    Raises:
+        HalignError: a prompt leaves no room for a reply in the model's window.
     """
-    rows, done = [Row(i) for i in range(len(prompts) * settings.n)], 0
+    rows, done = rows_of(model, prompts, settings), 0
     for more in written(model, prompts, rows, Picker(settings, stop_ids, ends), settings):
         done += more
         if more and progress:
             progress(done, len(rows))
     return rows
+
+
+def rows_of(model: Any, prompts: Sequence[Ids], settings: Settings) -> list[Row]:
+    """``settings.n`` rows per prompt, nothing written yet. Where a model was made for so many positions, a row ends with them.
+
+    Raises:
+        HalignError: a prompt leaves no room for a reply.
+    """
+    known = getattr(unwrap(model).config, "max_position_embeddings", None)
+    room = [math.inf] * len(prompts)
+    if isinstance(known, int):
+        ahead = virtual_tokens(model)
+        room = [known - ahead - len(p) for p in prompts]
+        full = next((i for i, r in enumerate(room) if r < 1), None)
+        if full is not None:
+            raise HalignError(
+                f"sampling: prompt {full} has {len(prompts[full])} tokens, and the model has positions for {known - ahead}, "
+                "prompt and reply together; leave it out, or let old turns be dropped (max_length in the settings of training)"
+            )
+    return [Row(i, room=room[i // settings.n]) for i in range(len(prompts) * settings.n)]
 
 
 @torch.inference_mode()

@@ -88,8 +88,11 @@ class _Batch:
                 self.rows = [self.rows[r] for r in running]
                 running = list(range(len(self.rows)))
             self.mask[:, width + step] = True
-            at = (self.lengths + step)[:, None]
-            logits = self._forward(token.to(self.device)[:, None], self.mask[:, : width + step + 1], at)
+            at = torch.zeros_like(self.lengths)  # rows that are done would run out of the model's positions
+            at[running] = self.lengths[running] + step
+            logits = self._forward(
+                token.to(self.device)[:, None], self.mask[:, : width + step + 1], at[:, None]
+            )
 
     def _keep(self, rows: Tensor) -> None:
         select_rows(self.cache, rows)

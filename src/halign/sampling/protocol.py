@@ -21,7 +21,7 @@ class Sample:
         ids: int32 [n], the ids as they were sampled, stop token included. Score these, not the text encoded
             again.
         finished: True if the model said it was done or a stop string ended it; False if it was cut off at
-            ``max_new_tokens``.
+            ``max_new_tokens``, or where the model's positions end.
         logps: float32 [n], log-probability of each token under the distribution it was drawn from (after
             temperature, top-k and top-p), in nats; None unless asked for.
     """

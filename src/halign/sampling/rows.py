@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -24,6 +25,7 @@ class Row:
         logps: of each token, if they are kept.
         finished: True if the reply ended by itself: with a stop token or a stop string.
         done: True if nothing more is to be written, finished or not.
+        room: tokens that it may have, whatever ``max_new_tokens`` says: the model has no positions for more.
     """
 
     index: int
@@ -32,6 +34,7 @@ class Row:
     finished: bool = False
     done: bool = False
     noise: RowNoise | None = None
+    room: float = math.inf
 
 
 class Picks(Protocol):
@@ -70,7 +73,7 @@ class Picker:
         for row, token in zip(rows, tokens, strict=True):
             row.ids.append(token)
             row.finished = token in self.stop_ids or (self.ends is not None and self.ends(row.ids))
-            row.done = row.finished or len(row.ids) >= s.max_new_tokens
+            row.done = row.finished or len(row.ids) >= min(s.max_new_tokens, row.room)
         return tokens
 
     def _drawn(self, rows: Sequence[Row], logits: Tensor) -> tuple[Tensor, Tensor | None]:
