@@ -412,19 +412,20 @@ def test_the_critic_learns_and_a_detached_one_leaves_the_trunk_alone(
     monkeypatch.setattr(
         Online, "_set_up_model", lambda self: (setup(self), kept.update(critic=self.critic))[0]
     )
-    more = {"reward": Same(), "beta": 0.0, "optimizer": "sgd", "critic_learning_rate": 0.05, "iterations": 10}
+    more = {"reward": Same(), "beta": 0.0, "optimizer": "sgd", "critic_learning_rate": 0.05, "iterations": 3}
     whitened = {"whiten_advantages": False, "gae_lambda": 1.0, "value_clip": None, "value_weight": 1.0}
     found = start(
         tokenizer,
         tmp_path / "run",
         "ppo",
         critic_detached=True,
+        epochs=12,
         learning_rate=1e-12,
         **whitened,
         **more,
     )
     losses = [r["loss_value"] for r in found.metrics]
-    assert losses[-1] < 0.2 * losses[0]
+    assert losses[-1] < 0.5 * losses[0]
     for n, p in fresh(tokenizer).model.named_parameters():
         torch.testing.assert_close(weights(found)[n], p.detach(), rtol=0, atol=1e-6)
 
