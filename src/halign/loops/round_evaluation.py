@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from halign.dialogue import Dialogue
-from halign.evaluate import Interval, difference, mean
-from halign.likelihood import logps
+from halign.evaluate import Interval, difference, log_ratios, mean
 from halign.loops.asked import Asked
 from halign.loops.round_files import Chunked, Row
 from halign.models import Policy
@@ -29,6 +28,7 @@ def evaluate(
     prompts: Sequence[Asked],
     draw: Draw,
     *,
+    policy: Policy,
     start: Policy | None,
     reward: Reward | None,
     preferences: Preferences | None,
@@ -39,7 +39,7 @@ def evaluate(
     """Answer and grade; ``evaluation.jsonl`` in ``folder``. What ``figures`` says of it.
 
     Args:
-        draw: one reply to each prompt, with ``logps``.
+        draw: one reply to each prompt.
         start: the model the loop began with; None: this is it.
         preferences: asked where there is no reward: P(the reply is better than the start's).
         before: the folder of the start's own evaluation; None: this is it.
@@ -52,10 +52,7 @@ def evaluate(
         words = [s.text for s in samples]
         kl = [0.0] * len(some)
         if start is not None:
-            started = logps(start, [(p, s.ids) for p, s in zip(some, samples, strict=True)])
-            kl = [
-                float(s.logps.sum() - b) for s, b in zip(samples, started, strict=True) if s.logps is not None
-            ]
+            kl = log_ratios(policy, start, some, [s.ids for s in samples])
         rows: list[Row] = [
             {
                 "conversation": one.conversation,

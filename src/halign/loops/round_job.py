@@ -30,7 +30,7 @@ from halign.progress import Display
 from halign.readers import read, write_jsonl
 from halign.run_folder import RunFolder, load_result
 from halign.sampling import Sample, TransformersSampler
-from halign.training import Interrupted, Run, train
+from halign.training import Interrupted, Run, make_accelerator, train
 from halign.watch import stop_asked
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ class Job:
     def run(self) -> Run:
         """Everything, in order."""
         self._claim()
+        if self.policy.device.type == "cpu":  # training would put it there; sampling comes first
+            self.policy.model.to(make_accelerator(self.config.train.dtype).device)
         first = self.settings.start == "first"
         self.start = copy.deepcopy(self.policy) if self.held or first else None
         logged = {row["step"]: row for row in self.folder.metrics()}
@@ -96,9 +98,8 @@ class Job:
         else:
             self.folder.start(self.record)
             (self.folder.path / "rounds").mkdir()
-        self.folder.forget_after(
-            self.settings.rounds
-        )  # nothing but a line that a dying process left unfinished
+        # every row stays; a line that a dying process left unfinished does not
+        self.folder.forget_after(self.settings.rounds)
 
     # -- one round -----------------------------------------------------------------------------------------------------
 
@@ -197,7 +198,7 @@ class Job:
         places = {id(one.prompt): n for n, one in enumerate(self.held)}
 
         def draw(prompts: Sequence[Dialogue]) -> list[Sample]:
-            found = self._draw(prompts, 1, (*draw_seed, places[id(prompts[0])]), logps=True)
+            found = self._draw(prompts, 1, (*draw_seed, places[id(prompts[0])]))
             return [samples[0] for samples in found]
 
         if self.start is not None:
@@ -207,6 +208,7 @@ class Job:
                 self._at(number),
                 self.held,
                 draw,
+                policy=self.policy,
                 start=self.start if number else None,
                 reward=self.task.reward,
                 preferences=self.task.preferences,
