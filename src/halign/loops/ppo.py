@@ -124,8 +124,8 @@ def adapted(beta: float, kl: float, *, target: float, replies: int, horizon: flo
 class Ppo(PolicyGradient):
     r"""PPO with a critic.
 
-    - Reward: each token's :math:`-\beta (\log\pi - \log\pi_\mathrm{ref})` (k1), and the score on the last token; optionally cut,
-      shifted so that demonstrations have mean 0, less a penalty for replies that never stop, whitened.
+    - Reward: each token's :math:`-\beta (\log\pi - \log\pi_\mathrm{ref})` (k1), and the score on the last token; optionally
+      shifted so that demonstrations have mean 0, then cut, less a penalty for replies that never stop, whitened.
     - Advantage: GAE over the reply's tokens with the critic's values, whitened over the iteration.
     - Length normalisation: the mean over all tokens of a step (``tokens``).
     - Losses: clipped policy loss, clipped value loss, and with ``pretrain_weight`` the log-likelihood of demonstrations
@@ -153,7 +153,7 @@ class Ppo(PolicyGradient):
         """Advantages and returns; adapts beta for the next iteration."""
         s, beta = self.settings, self.beta
         self.weigh(rollouts)
-        scores = self.scores(rollouts) - self.memory.get("shift", 0.0)
+        scores = self.scores(rollouts)
         rewards = [
             token_rewards(r.logps, r.ref_logps, score, beta)
             for r, score in zip(rollouts, scores, strict=True)
