@@ -84,17 +84,17 @@ def of_round(count: int, wanted: int | None, number: int, seed: int) -> list[int
     """
     if wanted is None or wanted >= count:
         return list(range(count))
-    waiting: list[int] = []
-    turn = 0
-    chosen: list[int] = []
-    for _ in range(number):
-        if len(waiting) < wanted:
-            fresh = np.random.default_rng((seed, turn)).permutation(count).tolist()
-            turn += 1
-            due = {*waiting}
-            waiting += [i for i in fresh if i not in due] + [i for i in fresh if i in due]
-        chosen, waiting = waiting[:wanted], waiting[wanted:]
-    return chosen
+    begin, end = (number - 1) * wanted, number * wanted
+    # passes over all prompts, end to end; those that a round still has of the pass before stand last in the next
+    before: list[int] = []
+    order: list[int] = []
+    for turn in range((end - 1) // count + 1):
+        before, left = order, turn * count % wanted
+        due = {*order[count - left :]}
+        fresh = np.random.default_rng((seed, turn)).permutation(count).tolist()
+        order = [i for i in fresh if i not in due] + [i for i in fresh if i in due]
+    first = (end - 1) // count * count  # place of ``order`` among all passes
+    return [*before, *order][begin - first + len(before) : end - first + len(before)]
 
 
 def row(one: Asked) -> dict[str, Any]:
