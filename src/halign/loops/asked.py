@@ -32,7 +32,7 @@ class Asked:
 
 def asked(examples: Sequence[Example], *, answered: bool = False) -> list[Asked]:
     """The distinct prompts of examples, in order: of a dialogue, the turns before each agent turn (or before each of its
-    ``turns``), and the whole where it ends with somebody else's turn.
+    ``turns``), and the whole where it ends with somebody else's turn, or is plain text of which nothing is learnt.
 
     Args:
         answered: only those with an answer in the data.
@@ -64,7 +64,8 @@ def _of(e: Example) -> Iterator[Asked]:
                     learnt = i in e.turns
                 if i and learnt:
                     yield Asked(e.dialogue[:i], e.conversation, message)
-            if turns and turns[-1].role not in ("assistant", "raw"):
+            unanswered = e.dialogue.is_raw and isinstance(e, Demonstration) and e.turns == ()
+            if turns and (unanswered or turns[-1].role not in ("assistant", "raw")):
                 yield Asked(e.dialogue, e.conversation)
         case Preference():
             yield Asked(e.prompt, e.conversation, e.chosen if e.preference >= 0.5 else e.rejected)
