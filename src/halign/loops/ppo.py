@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from halign.critics import CriticKind
 from halign.loops.advantages import explained_variance, gae, token_rewards, whiten
@@ -75,32 +75,17 @@ class PpoSettings(GradientSettings):
         None, ge=1, description="demonstrations in a step; unset: as many as replies"
     )
 
-    @model_validator(mode="after")
-    def _effective(self) -> PpoSettings:
-        given = self.model_fields_set
-        wrong = {
-            "kl_horizon": ("kl_horizon" in given and self.target_kl is None, "it needs target_kl"),
-            "critic_detached": (
-                self.critic_detached and self.critic != "head",
-                "only critic=head shares the trunk",
-            ),
-            "pretrain_data": (
-                bool(self.pretrain_data) and not self.pretrain_weight,
-                "it needs pretrain_weight",
-            ),
-            "pretrain_items": (
-                bool(self.pretrain_items) and not self.pretrain_weight,
-                "it needs pretrain_weight",
-            ),
-            "target_kl": (
-                self.target_kl is not None and not self.beta,
-                "beta=0 stays 0, whatever it is multiplied by",
-            ),
+    def effects(self) -> dict[str, tuple[bool, str]]:
+        """See ``GradientSettings``."""
+        mixed = (bool(self.pretrain_weight), "it needs pretrain_weight")
+        return {
+            **super().effects(),
+            "kl_horizon": (self.target_kl is not None, "it needs target_kl"),
+            "critic_detached": (self.critic == "head", "only critic=head shares the trunk"),
+            "pretrain_data": mixed,
+            "pretrain_items": mixed,
+            "target_kl": (bool(self.beta), "beta=0 stays 0, whatever it is multiplied by"),
         }
-        for name, (vain, why) in wrong.items():
-            if vain:
-                raise ValueError(f"{name} would have no effect: {why}")
-        return self
 
 
 def adapted(beta: float, kl: float, *, target: float, replies: int, horizon: float) -> float:
