@@ -217,6 +217,15 @@ def test_mistakes_are_named_before_anything_is_sampled(
         go("online_dpo", answering, tmp_path / "run")
 
 
+def test_prompts_without_room_for_a_reply_are_named_before_anything_is_sampled(
+    tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Job, "run", lambda self: pytest.fail("it began"))
+    policy = Policy(make_llama(tokenizer, max_position_embeddings=16), tokenizer, "memory")
+    with pytest.raises(HalignError, match=r"prompt 0 has \d+ tokens, and the model has positions for 16"):
+        run("raft", policy, DATA, reward=Says(), output=tmp_path / "run", **SETTINGS)
+
+
 def test_replies_that_were_cut_off_teach_nothing(tokenizer: Any, tmp_path: Path) -> None:
     policy = Policy(make_llama(tokenizer), tokenizer, "memory")  # of random weights: it never stops
     with pytest.raises(HalignError, match=r"nothing to learn from: .* replies cut off at max_new_tokens"):
