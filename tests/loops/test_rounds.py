@@ -281,6 +281,18 @@ def test_judges_that_give_nonsense_are_named(answering: Path, tmp_path: Path) ->
             go(name, answering, tmp_path / says[:8], evaluation=None, overwrite=True, **given)
 
 
+def test_no_reward_without_a_number_is_written_down(answering: Path, tmp_path: Path) -> None:
+    """Held-out replies are graded before anything is learnt; the same call with a reward that works goes on."""
+
+    class Broken:
+        def score(self, prompts: Any, replies: Any) -> list[float]:
+            return [float("nan")] * len(replies)
+
+    with pytest.raises(HalignError, match="reward: nan came back where a finite number"):
+        go("raft", answering, tmp_path / "run", reward=Broken())
+    assert not (tmp_path / "run" / "rounds" / "0" / "evaluation.jsonl").exists()
+
+
 def test_chunks_are_whole_or_not_there(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     made: list[tuple[int, int]] = []
