@@ -11,10 +11,11 @@ import torch
 
 from benchmarks.pacing import Pacer, Window
 
+MODULES = {"ours": "halign", "separate": "halign"}
+"""Sides whose module has another name."""
+
 if __name__ == "__main__":
     spec = json.loads(sys.argv[1])
     torch.set_num_threads(spec["threads"])
-    module = importlib.import_module(
-        "benchmarks.side_trl" if spec["side"] == "trl" else "benchmarks.side_halign"
-    )
+    module = importlib.import_module(f"benchmarks.side_{MODULES.get(spec['side'], spec['side'])}")
     module.run(spec, Pacer(Window(**spec["window"])))

@@ -11,33 +11,21 @@ preflight's.
 from __future__ import annotations
 
 import hashlib
-import re
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from halign import lineage
+from halign.curation.minhash import NearIndex, normal
 from halign.dialogue import Dialogue, Message
 from halign.examples import Conversation, Demonstration, Example, Preference, Ranking, Rating
 from halign.items import Item, Path
-
-SHINGLE = 3
-"""Words of one shingle; texts are compared as sets of these."""
-BANDS, ROWS = 16, 4
-"""MinHash: texts that agree in all ROWS values of one of BANDS are compared. Of texts as alike as NEAR,
-99.98 % are."""
-NEAR = 0.8
-"""Jaccard similarity of shingle sets from which two texts are near-duplicates."""
-CANDIDATES = 8
-"""Texts of one band's bucket that are compared; more would be quadratic where thousands begin alike."""
+from halign.readers.characters import mojibake
 
 RULES = ("policy", "policies", "guidelines", "rules", "guardrail")
 """Columns that often hold guardrails under another name."""
-
-WORD = re.compile(r"\w+")
-PRIME = np.uint64((1 << 31) - 1)
 
 
 # -- what examples say ---------------------------------------------------------------------------------------
@@ -75,79 +63,6 @@ def text_of(example: Example) -> str:
     if isinstance(example, Preference | Ranking | Rating):
         turns.append(replies_of(example)[0].content)
     return "\n".join(turns)
-
-
-def normal(text: str) -> list[str]:
-    """A text's words, in lower case.
-
-    >>> normal("Hello,  WORLD!")
-    ['hello', 'world']
-    """
-    return WORD.findall(text.lower())
-
-
-# -- near-duplicates -----------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Known:
-    """A text that has been seen: who said it, and its shingles."""
-
-    index: int
-    conversation: str
-    shingles: np.ndarray
-
-
-class NearIndex:
-    """Finds texts that are nearly the same as one seen before (MinHash, then exact similarity)."""
-
-    def __init__(self) -> None:
-        rng = np.random.default_rng(0)
-        self._factor = rng.integers(1, 1 << 31, (BANDS * ROWS, 1), dtype=np.uint64)
-        self._shift = rng.integers(0, 1 << 31, (BANDS * ROWS, 1), dtype=np.uint64)
-        self._buckets: dict[tuple[int, bytes], list[_Known]] = defaultdict(list)
-
-    def add(self, text: str, index: int, conversation: str) -> None:
-        """Remember a text."""
-        known = _Known(index, conversation, shingles(text))
-        for key in self._keys(known.shingles):
-            if len(self._buckets[key]) < CANDIDATES:
-                self._buckets[key].append(known)
-
-    def find(self, text: str, conversation: str) -> int | None:
-        """Index of a near-duplicate from another conversation, None if there is none."""
-        mine = shingles(text)
-        seen: set[int] = set()
-        for key in self._keys(mine):
-            for known in self._buckets.get(key, ()):
-                if known.index not in seen and known.conversation != conversation:
-                    seen.add(known.index)
-                    if jaccard(mine, known.shingles) >= NEAR:
-                        return known.index
-        return None
-
-    def _keys(self, values: np.ndarray) -> Iterator[tuple[int, bytes]]:
-        if len(values):
-            least = ((self._factor * values + self._shift) % PRIME).min(axis=1).reshape(BANDS, ROWS)
-            for band, row in enumerate(least):
-                yield band, row.tobytes()
-
-
-def shingles(text: str) -> np.ndarray:
-    """Sorted hashes (31 bits) of a text's runs of SHINGLE words, each once: uint64 [s]."""
-    words = normal(text)
-    runs = [words[i : i + SHINGLE] for i in range(max(1, len(words) - SHINGLE + 1))] if words else []
-    return np.unique(np.array([zlib.crc32(" ".join(r).encode()) >> 1 for r in runs], dtype=np.uint64))
-
-
-def jaccard(a: np.ndarray, b: np.ndarray) -> float:
-    """Size of what two sorted sets share over the size of their union.
-
-    >>> jaccard(np.array([1, 2, 3]), np.array([2, 3, 4]))
-    0.5
-    """
-    shared = len(np.intersect1d(a, b, assume_unique=True))
-    return shared / max(1, len(a) + len(b) - shared)
 
 
 # -- duplicates and overlap ----------------------------------------------------------------------------------
@@ -263,7 +178,9 @@ def remarks(examples: Sequence[Example]) -> list[str]:
     counts: Counter[str] = Counter()
     for e in examples:
         counts.update(set(_oddities(e)))
-    kept: Counter[str] = Counter(k for e in examples for k in dialogue_of(e).meta if k != "id")
+    kept: Counter[str] = Counter(
+        k for e in examples for k in dialogue_of(e).meta if k not in ("id", lineage.COLUMN)
+    )
     said = [f"{n} of {len(examples)} examples: {what}" for what, n in counts.most_common()]
     ratings = [e.desirable for e in examples if isinstance(e, Rating)]
     if ratings and sum(ratings) in (0, len(ratings)):
@@ -283,6 +200,8 @@ def _oddities(e: Example) -> Iterator[str]:
     if any(m.role in ("system", "developer") for m in d.messages[1:]):
         yield "a system message stands after the first message; some chat templates refuse that"
     replies = [m.content for m in replies_of(e)]
+    if any(mojibake(text) for text in (*(m.content for m in d.messages), *replies)):
+        yield "text that looks like UTF-8 once read as cp1252 (Ã© for é); mend it where it comes from"
     if isinstance(e, Ranking) and e.ranks[0] == e.ranks[-1]:
         yield "all replies tie; as pairs they are dropped"
     if isinstance(e, Ranking) and len(set(replies)) < len(replies):

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from accelerate.utils import set_seed
 
-from halign import measures, optimizers, processor
+from halign import optimizers, processor
 from halign.adapters.adalora import Allocation
 from halign.adapters.virtual import virtual_tokens
 from halign.attention import hide_past
@@ -26,6 +26,7 @@ from halign.config import RunConfig, resolve
 from halign.equip import build_optimizers, equip
 from halign.errors import HalignError
 from halign.examples import Example
+from halign.held_out import held_out
 from halign.losses import Losses
 from halign.models import Policy, fingerprint
 from halign.plan import Pack, Plan, Step
@@ -34,12 +35,11 @@ from halign.prepare import Prepared, prepare
 from halign.processes import Processes, make_accelerator
 from halign.progress import Display, step_note
 from halign.quantize import quantized_to
-from halign.reference import CachedReference, LiveReference, items_fingerprint
-from halign.rewards.card import Compared, figures, report_card
+from halign.reference import items_fingerprint
+from halign.reference_source import set_up_reference
 from halign.rewards.loading import load_any
 from halign.rewards.starting import as_reward
 from halign.run_folder import RunFolder
-from halign.scoring import score
 from halign.stepping import Diverged, Row, Stepper, stop_unless_finite
 from halign.trie import TreeBatch
 from halign.watch import Watch, stop_asked, tensorboard
@@ -262,52 +262,13 @@ class Trainer:
         self.stepper.layers = Allocation.of(self.policy.model, self.plan.steps, moving=self.fresh_adapters)
 
     def _set_up_reference(self) -> None:
-        """Before a checkpoint is loaded, so that the reference is what training started from, also in a resumed run."""
         self.reference = self.stepper.reference
-        self.starts_elsewhere = False  # fresh virtual tokens say something already
-        if not (self.losses.need_reference or self.losses.compare_distributions):
-            return
         plans = [plan for plan in (self.plan, self.eval_plan) if plan]
-        source = self.settings.reference
-        if source == "auto":
-            # without adapters that were trained before, the model is not the one that training starts from; without virtual
-            # tokens that are new, it is the one that was given
-            source = "frozen" if self.losses.compare_distributions else "cached"
-            if self.fresh_adapters:
-                source = "adapter"
-        if source == "cached":
-            if self.losses.compare_distributions:
-                raise HalignError(
-                    "reference=cached keeps the log-probabilities of the data's tokens, and this objective compares whole "
-                    "distributions: say reference=frozen, or leave it out"
-                )
-            self.reference |= {id(plan): self._compute_reference(plan) for plan in plans}
-            return
-        live = (
-            LiveReference.without_adapters(self.scorer, score)
-            if source == "adapter"
-            else LiveReference.frozen(self.scorer, score)
+        source = set_up_reference(
+            self.stepper, plans, self.settings, self.display, fresh_adapters=self.fresh_adapters
         )
+        # fresh virtual tokens say something already
         self.starts_elsewhere = source == "adapter" and bool(virtual_tokens(self.policy.model))
-        self.reference |= {id(plan): live for plan in plans}
-
-    def _compute_reference(self, plan: Plan) -> CachedReference:
-        self.display.phase("reference", len(plan.items))
-        self.scorer.eval()
-        with torch.no_grad():
-            computed = CachedReference.compute(
-                self.scorer,
-                plan,
-                score=score,
-                batch=self.batch,
-                precision=self.settings.dtype,
-                progress=self.display.advance,
-                rank=self.rank,
-                ranks=self.ranks,
-                gather=self.processes.gathered,
-            )
-        self.scorer.train()
-        return computed
 
     def _set_up_checkpoints(self) -> None:
         ranks = self.stepper.layers
@@ -356,40 +317,16 @@ class Trainer:
 
     # -- between steps -----------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def _evaluate(self, done: int) -> Row:
         """Loss and measures on the held-out items; an empty row if there are none."""
-        plan = self.eval_plan
-        if plan is None:
+        if self.eval_plan is None:
             return {}
-        self.scorer.eval()
-        step = plan.step(0)
-        packs = step.packs[self.rank]
-        batches = [self.batch(plan, pack) for pack in packs]
-        statistics, _ = self.stepper.statistics(plan, step, batches, training=False)
-        norms = self.losses.normalisers(plan.items)
-        self.display.phase("evaluating", len(packs))
-        sums: measures.Sums = {"loss": (0.0, 0.0)}
-        compared: list[Compared] = []
-        for number, (pack, batch) in enumerate(zip(packs, batches, strict=True)):
-            scored = self.stepper.scored(plan, pack, batch)
-            sums = measures.add(sums, self.losses.share(scored, statistics, norms)[1])
-            compared += self.losses.comparisons(scored)
-            self.display.advance(number + 1, len(packs))
-        self.scorer.train()
-        row = {
-            "step": done,
-            "split": "eval",
-            **measures.means(self.processes.reduced(sums)),
-            "items": len(plan.items),
-        }
-        if everything := [c for part in self.processes.gathered([compared]) for c in part]:
-            card = report_card(everything)
-            row |= figures(card)
-            if self.main:
-                self.folder.write_card(card)
+        found, card = held_out(self.stepper, self.eval_plan, self.display)
+        row = {"step": done, "split": "eval", **found}
         if self.main:
             self.folder.log(row)
+            if card:
+                self.folder.write_card(card)
         return row
 
     def _look_after(

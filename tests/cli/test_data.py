@@ -147,12 +147,14 @@ def test_stats(file):
     assert cell(out, "alternatives") == "9 by rank"
     assert cell(out, "shared conversations") == "3"
     assert cell(out, "same text") == "3"
-    assert out.count("Never promise a refund.") == 2  # in force, and broken
+    row = next(line for line in out.splitlines() if "Never promise a refund." in line)
+    assert [c.strip() for c in row.strip("│ ").split("│")][:3] == ["3", "–", "3"]  # in force, labels, broken
+    assert cell(out, "the better response, in words").startswith("9 longer, 0 equal, 0 shorter")
 
 
 def test_stats_of_labels_and_ranks(file):
     run("convert", file, "--to", "singles", "--output", file.parent / "s.jsonl")
-    assert cell(run("stats", file.parent / "s.jsonl"), "rated good") == "6 of 15 (40.0%)"
+    assert cell(run("stats", file.parent / "s.jsonl"), "labelled good").startswith("6 of 15 (40.0%)")
     run("convert", file, "--to", "rankings", "--output", file.parent / "r.jsonl")
     out = run("stats", file.parent / "r.jsonl")
     assert cell(out, "replies of a ranking") == "2: 3, 3: 3"
@@ -203,3 +205,19 @@ def test_help_says_what_each_option_does(command):
     out = run(command, "--help")
     assert "--skip-bad" in out
     assert "--guardrails" in out
+
+
+def test_the_format_is_said_and_columns_may_be_named(tmp_path):
+    talk = tmp_path / "t.jsonl"
+    said = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "caf\u00c3\u00a9"}]
+    talk.write_text(json.dumps({"conversations": said}) + "\n")
+    out = run("check", talk)
+    assert cell(out, "form") == "sharegpt"
+    assert cell(out, "because").startswith("ShareGPT: 'conversations' is a list of")
+    assert "read as cp1252" in " ".join(out.split())
+    assert "read as sharegpt, because ShareGPT" in run("show", talk)
+    table = tmp_path / "t.csv"
+    table.write_bytes("frage;antwort\nWer?;Jörg\n".encode("cp1252"))
+    out = run("show", table, "--columns", "user=frage,assistant=antwort", "--encoding", "cp1252")
+    assert "assistant: Jörg" in out
+    assert "semicolons" in out

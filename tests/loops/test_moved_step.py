@@ -15,7 +15,7 @@ from halign.loops.online import Online
 
 BETA, CLIP, GROUP = 0.3, 0.2, 3
 CASES: list[tuple[str, dict[str, Any], str, str]] = [
-    ("ppo", {}, "token", "tokens"),
+    ("ppo", {"critic_detached": False}, "token", "tokens"),
     ("rloo", {}, "reward", "constant"),
     ("grpo", {}, "k3", "replies"),
     ("reinforce", {"kl": "k2", "normalisation": "tokens"}, "k2", "tokens"),
@@ -73,6 +73,12 @@ def test_a_step_away_from_the_start(
         weight, bias = (p.detach() for p in (seen["critic"].score.weight[0], seen["critic"].score.bias))
         with torch.no_grad():
             before = [values(drew, r, weight, bias) for r in replies]
+        # the critic's zero: what came of every token, the divergence from there on taken off, less what the critic said
+        gaps = [
+            (r - o).flip(0).cumsum(0).flip(0) * BETA + s for s, o, r in zip(scores, old, ref, strict=True)
+        ]
+        zero = (torch.cat(gaps) - torch.cat(before)).mean()
+        before = [v + zero for v in before]
         raw = [by_hand_gae(s, o, r, v) for s, o, r, v in zip(scores, old, ref, before, strict=True)]
         joined = torch.cat(raw)
         advantages = [(a - joined.mean()) / joined.std(correction=0) for a in raw]
@@ -93,7 +99,7 @@ def test_a_step_away_from_the_start(
         elif divergence == "k2":
             loss = loss + BETA * share * 0.5 * (gap * gap).sum()
         if name == "ppo":
-            now, was, wanted = values(learns, reply, weight, bias), before[i], raw[i] + before[i]
+            now, was, wanted = values(learns, reply, weight, bias) + zero, before[i], raw[i] + before[i]
             held = torch.maximum(torch.minimum(now, was + CLIP), was - CLIP)
             error = torch.maximum((now - wanted) ** 2, (held - wanted) ** 2)
             loss = loss + 0.1 * share * 0.5 * error.sum()

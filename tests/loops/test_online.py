@@ -16,7 +16,7 @@ from tests.conftest import conversation_rows, make_llama, make_tokenizer
 from halign.critics import HeadCritic, SeparateCritic, make_critic
 from halign.dialogue import Dialogue
 from halign.errors import HalignError
-from halign.items import Path as Path_
+from halign.items import Path as TokenPath
 from halign.loops import gradient_log, run
 from halign.loops.online import Online, minibatches
 from halign.loops.ppo import Ppo, PpoSettings
@@ -207,6 +207,7 @@ def test_one_step_by_hand(tokenizer, tmp_path, monkeypatch, name, normalisation)
         "gradient_clip": None,
         "normalisation": normalisation,
         "beta": 0.3,
+        **({"critic_detached": False} if name == "ppo" else {}),
     }
     start(tokenizer, tmp_path / "run", name, samples=3, **more)
     rollouts = seen["rollouts"]
@@ -230,7 +231,11 @@ def test_one_step_by_hand(tokenizer, tmp_path, monkeypatch, name, normalisation)
             for i, r in enumerate(rollouts)
         ]
     else:
-        gaes = [by_hand_gae(seen["critic"], model, r, rewards[i]) for i, r in enumerate(rollouts)]
+        # the critic's zero: every token's return is its reply's score here
+        with torch.no_grad():
+            said = [by_hand_values(seen["critic"], model, r, (None, np.zeros(1)))[1] for r in rollouts]
+        zero = float(np.concatenate([rewards[i] - v.numpy() for i, v in enumerate(said)]).mean())
+        gaes = [by_hand_gae(seen["critic"], model, r, rewards[i], zero) for i, r in enumerate(rollouts)]
         joined = np.concatenate([a for a, _ in gaes])
         advantages = [(a - joined.mean()) / joined.std() for a, _ in gaes]
     shares = NORMS[normalisation]([len(r) for r in rollouts], SMALL["max_new_tokens"])
@@ -242,7 +247,7 @@ def test_one_step_by_hand(tokenizer, tmp_path, monkeypatch, name, normalisation)
             name == "ppo"
         ):  # half the squared error, weight .1; nothing is clipped where values are the old ones
             _, values, returns = by_hand_values(seen["critic"], model, r, gaes[i])
-            loss = loss + 0.1 * share * 0.5 * (values - returns).square().sum()
+            loss = loss + 0.1 * share * 0.5 * (values + zero - returns).square().sum()
     # k1 in the reward and k3's gradient are zero where the policy is its reference
     loss.backward()
     for n, p in model.named_parameters():
@@ -261,10 +266,12 @@ def by_hand_values(critic: HeadCritic, model: Any, r: Any, gae: Any) -> Any:
 
 
 @torch.no_grad()
-def by_hand_gae(critic: HeadCritic, model: Any, r: Any, score: float) -> tuple[np.ndarray, np.ndarray]:
+def by_hand_gae(
+    critic: HeadCritic, model: Any, r: Any, score: float, zero: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Backwards, with lambda .95 and the score on the last token; no penalty where policy and reference are one."""
     _, values, _ = by_hand_values(critic, model, r, (None, np.zeros(1)))
-    v = [*values.double().tolist(), 0.0]
+    v = [*(values.double() + zero).tolist(), 0.0]
     advantage, found = 0.0, []
     for t in reversed(range(len(r))):
         delta = (score if t == len(r) - 1 else 0.0) + v[t + 1] - v[t]
@@ -278,9 +285,31 @@ def test_a_constant_reward_teaches_nothing_and_is_no_nan(tokenizer, tmp_path, na
     more = {"beta": 0.0, "value_weight": 1e-9, "whiten_rewards": True} if name == "ppo" else {"beta": 0.0}
     found = start(tokenizer, tmp_path / "run", name, reward=Same(), optimizer="sgd", **more)
     assert all(np.isfinite(v) for row in found.metrics for v in row.values() if isinstance(v, float))
-    if name != "ppo":  # an untrained critic's advantages are noise
+    if name != "ppo":  # an untrained critic's values differ a little from token to token
         for n, p in fresh(tokenizer).model.named_parameters():
             torch.testing.assert_close(weights(found)[n], p.detach(), rtol=0, atol=1e-7)
+
+
+def test_a_critic_that_knows_nothing_makes_no_slope_along_replies() -> None:
+    """All replies are worth the same and the critic says 0 everywhere: no token is better than another."""
+    method = Ppo(PpoSettings(whiten_advantages=False))
+    rollouts = [
+        Rollout(None, 0, TokenPath(np.zeros(1, np.int32), np.zeros(n, np.int32)), "", True) for n in (3, 5)
+    ]
+    for r, n in zip(rollouts, (3, 5), strict=True):
+        r.score, r.logps, r.ref_logps, r.values = 0.8, np.zeros(n), np.zeros(n), np.zeros(n)
+    first = method.credit(rollouts)
+    assert method.memory["critic_zero"] == pytest.approx(0.8)
+    for r in rollouts:
+        np.testing.assert_allclose(r.learnt["advantages"], 0.0, atol=1e-12)
+        np.testing.assert_allclose(
+            r.learnt["returns"], 0.0, atol=1e-12
+        )  # what the critic has to say beside its zero
+    rollouts[0].score = 1.8
+    method.credit(rollouts)
+    assert method.memory["critic_zero"] == pytest.approx(0.8)  # of the first iteration, and kept
+    np.testing.assert_allclose(rollouts[0].learnt["advantages"], [0.95**2, 0.95, 1.0])
+    assert first["advantage_std"] == pytest.approx(0.0, abs=1e-12)
 
 
 def test_one_prompt_and_one_reply_will_do(tokenizer, tmp_path) -> None:
@@ -301,7 +330,7 @@ def test_groups_of_one_are_refused(tokenizer, tmp_path, name) -> None:
         ("rloo", {"temperature": 0.7}, "only 1 will do"),
         ("ppo", {"kl_horizon": 5.0}, "kl_horizon would have no effect"),
         ("ppo", {"pretrain_items": 5}, "it needs pretrain_weight"),
-        ("ppo", {"critic": "separate", "critic_detached": True}, "critic_detached would have no effect"),
+        ("ppo", {"critic": "separate", "critic_detached": False}, "critic_detached would have no effect"),
         ("ppo", {"target_kl": 6.0, "beta": 0.0}, "target_kl would have no effect"),
         ("rloo", {"lora_alpha": 8.0}, "lora_alpha would have no effect: it needs lora_rank"),
         ("rloo", {"embedding_learning_rate": 1e-4}, "only optimizer=muon"),
@@ -516,7 +545,7 @@ def test_scores_are_shifted_before_they_are_cut() -> None:
     method = Ppo(PpoSettings(shift_rewards=True, clip_rewards=1.5, missing_stop_penalty=0.25))
     method.memory["shift"] = 7.0
     prompt = Prompt("c", Dialogue.of("?"), np.ones(1, np.int32))
-    path = Path_(prompt.ids, np.ones(1, np.int32))
+    path = TokenPath(prompt.ids, np.ones(1, np.int32))
     drawn = [Rollout(prompt, 0, path, "", finished, score) for score, finished in ((6, 1), (7, 0), (9, 1))]
     assert method.scores(drawn).tolist() == [-1.0, -0.25, 1.5]
 

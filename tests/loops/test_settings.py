@@ -8,12 +8,12 @@ from halign.errors import HalignError
 from halign.loops.registry import find, names, resolve
 
 
-@pytest.mark.parametrize("name", names())
-def test_recorded_settings_are_settings(name: str) -> None:
+@pytest.mark.parametrize(("name", "given"), [*((n, {}) for n in names()), ("ppo", {"critic": "separate"})])
+def test_recorded_settings_are_settings(name: str, given: dict[str, str]) -> None:
     """A run's config.yaml spells every default out, and can be given as --config."""
     loop = find(name)
-    recorded = resolve(loop, {}).model_dump(mode="json")
-    assert resolve(loop, recorded) == resolve(loop, {})
+    recorded = resolve(loop, given).model_dump(mode="json")
+    assert resolve(loop, recorded) == resolve(loop, given)
 
 
 def test_a_mistake_in_two_settings_names_them_and_no_others() -> None:

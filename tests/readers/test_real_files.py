@@ -10,7 +10,7 @@ import pytest
 
 from halign.convert import as_kind, to_demonstrations, to_pairs, to_singles
 from halign.errors import DataError, HalignError
-from halign.readers import read
+from halign.readers import read, read_prompts
 
 BESIDE = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 DATA = Path(os.environ.get("HALIGN_DATA", BESIDE))
@@ -91,3 +91,31 @@ def test_ratings_and_scores_count():
     assert sum(e.desirable for e in to_singles(scored, threshold=1.0).examples) == sum(
         s == 1 for e in scored for s in e.scores
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("gpteacher_roleplay", 3146),
+        ("nc_alpaca_subset", 2941),
+        ("self_instruct_seeds", 175),
+        ("user_oriented", 252),
+    ],
+)
+def test_instructions_are_alpaca(name, count):
+    data = read(DATA / f"instructions/{name}.jsonl.gz", skip_bad=True)
+    assert data.format == "alpaca"
+    assert len(data) + len(data.skipped) == count
+    assert len(data.skipped) <= count // 100
+    chat = read(DATA / f"instructions/{name}.jsonl.gz", format="alpaca_chat", skip_bad=True)
+    assert len(chat) == len(data)
+
+
+def test_a_table_of_prompts_and_one_with_mapped_columns():
+    prompts = read_prompts(DATA / "eval/xstest_prompts.csv", columns={"user": "prompt"}, format="prompts")
+    assert len(prompts) == 450
+    columns = {"user": "Question", "chosen": "Best Answer", "rejected": "Best Incorrect Answer"}
+    data = read(DATA / "eval/truthfulqa.csv.gz", columns=columns)
+    assert (data.format, data[0].chosen.content[:23]) == ("pairs", "The watermelon seeds pa")
+    data = read(DATA / "eval/gsm8k_test.jsonl.gz", columns={"user": "question", "assistant": "answer"})
+    assert len(data) == 1319

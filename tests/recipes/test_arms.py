@@ -11,7 +11,9 @@ from halign.recipes.commands import commands
 from halign.recipes.loop_settings import loop_settings
 from halign.recipes.run import find, names, resolve
 from halign.recipes.stages import in_order
+from halign.recipes.steps import model_folder
 from halign.recipes.table import build
+from halign.recipes.table_report import compared, run_of
 from halign.recipes.tune import needed, rounds
 
 
@@ -36,7 +38,7 @@ def arms(**more):
 
 def test_every_table_is_sound_at_every_size():
     tables = [n for n in names() if n != "field"]
-    assert {"flow1", "instructgpt"} <= set(tables)
+    assert tables == ["flow1", "flow2", "instructgpt", "raft", "rso", "spin", "sppo", "thesis"]
     for name in tables:
         for size in ("tiny", "demo", "full"):
             settings = resolve(name, size, {})
@@ -141,8 +143,6 @@ def test_null_leaves_an_arm_and_its_comparisons_out():
     settings = resolve("instructgpt", "demo", {"arms": {"PPO-ptx": None}})
     made = build(settings)
     assert "PPO-ptx" not in made.models
-    from halign.recipes.table_report import compared
-
     assert compared(settings, made) == [("PPO", "SFT"), ("PPO (true)", "PPO")]
 
 
@@ -184,3 +184,51 @@ def test_labels():
     assert Arm("m", "base", "objective", "ipo").label == "prefers good replies over broken ones (IPO)"
     assert Arm("m", "base", "loop", "grpo").label == "is trained by the loop grpo"
     assert Arm("m", "base", "loop", "grpo", told="does it").label == "does it"
+
+
+def test_every_round_of_a_loop_is_a_row_of_one_run(tmp_path):
+    made = graph(recipe="spin")
+    rows = [n for n in made.answers if n.startswith("SPIN")]
+    assert rows == ["SPIN 1", "SPIN 2", "SPIN"]
+    assert {made.models[n].name for n in rows} == {"SPIN"}
+    assert [made.answers[n].settings.get("round") for n in rows] == [1, 2, None]
+    assert len({made.answers[n].key for n in rows}) == 3
+    for folder in ("run/rounds/1/run/model", "run/rounds/2/run/model", "run/model"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert model_folder(tmp_path, 1) == str(tmp_path / "run/rounds/1/run/model")
+    assert model_folder(tmp_path) == str(tmp_path / "run/model")
+    assert model_folder(tmp_path, 3) == str(
+        tmp_path / "run/model"
+    )  # a loop that ran out of data before round 3
+    assert run_of(tmp_path / "run", 1) == tmp_path / "run/rounds/1/run"
+    assert run_of(tmp_path / "run", None) == tmp_path / "run/rounds/2/run"
+
+
+def test_the_graph_of_flow_2():
+    made = graph(recipe="flow2")
+    for name, objective in (("N1SFT+ipo", "ipo"), ("N1SFT+kto", "kto_pair")):
+        stage = made.models[name]
+        assert stage.inputs["model"].name == "N1SFT"
+        assert stage.settings["loop"] == "feedback"
+        assert stage.settings["parts"] == ["feedback"]
+        assert stage.settings["reward"] == "judge"  # what filters
+        assert stage.settings["settings"]["objective"] == objective
+        assert stage.settings["settings"]["train"]["learning_rate"] == 6e-5
+        assert stage.settings["settings"]["train"]["batch_items"] == 8
+    assert made.models["N2SFT"].settings["parts"] == ["train", "feedback"]
+    assert made.models["N2SFT"].inputs["model"].name == "base"
+    assert made.data.settings["feedback"] == 150
+
+
+def test_the_graph_of_the_thesis():
+    made = graph(recipe="thesis")
+    assert "base" not in made.answers  # it stands there as zero-shot
+    assert made.answers["zero-shot"].inputs["model"] is made.models["base"]
+    assert made.answers["few-shot"].settings["examples"] == 2
+    assert "examples" not in made.answers["zero-shot"].settings
+    by = {n: a.by for n, a in made.arms.items()}
+    assert (by["DPOxPRO"], by["PRO"], by["preferred-FT"]) == ("dpo_pro", "pro", "preferred_ft")
+    for name in ("preferred-FT", "DPO", "PRO", "DPOxPRO", "RM"):
+        assert made.models[name].inputs["data"] is made.samples["rankings"]
+    for name in ("PPO", "RSO"):
+        assert made.models[name].inputs["reward"] is made.models["RM"]

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from halign import checks, convert
+from halign import checks, convert, lineage
 from halign.cli import data_views as views
+from halign.curation.balance import Balance
 from halign.errors import HalignError
 from halign.examples import Example
 from halign.items import Kind
@@ -176,8 +177,8 @@ def stats(
     columns: ColumnsOption = None,
     encoding: Encoding = None,
 ) -> None:
-    """Count: kinds, turns, lengths (words; tokens with --model), labels, ranks, guardrails; overlap with
-    --against."""
+    """Count: kinds, turns, lengths (words; tokens with --model), labels, ranks, length bias, guardrails; overlap
+    with --against."""
     console = Console()
     options: dict[str, Any] = {
         "split": split,
@@ -197,9 +198,13 @@ def stats(
     verdicts = views.verdicts(data)
     if verdicts:
         views.print_table(console, "verdicts", verdicts)
-    for title, counts in (("guardrails in force", _in_force(data)), ("guardrails broken", _broken(data))):
-        if counts:
-            views.print_counts(console, title, counts, len(data))
+    balance = Balance()
+    for example in data:
+        balance.add(example)
+    if rows := balance.rows():
+        views.print_table(console, "balance", rows)
+    if rules := balance.guardrails():
+        views.print_guardrails(console, rules)
     if model is not None:
         _print_tokens(console, data, model, max_length)
     if against is not None:
@@ -261,6 +266,7 @@ def convert_file(
         why = "; ".join(f"{n:,} {reason}" for reason, n in made.dropped.items()) or "no turn has alternatives"
         raise HalignError(f"{file}: nothing to write: {why}")
     count = write_jsonl(made.examples, output)
+    lineage.write_header(output, [], [file])
     views.list_skipped(console, data, SHOWN_ERRORS)
     rows = [("read", f"{len(data):,} {data.format}"), ("written", f"{count:,} {to}")]
     rows += [(f"dropped: {reason}", f"{n:,}") for reason, n in made.dropped.items()]
@@ -298,23 +304,6 @@ def _structure(data: Data) -> list[tuple[str, str]]:
     if turns:
         rows.append(("agent turns with alternatives", f"{turns:,}"))
     return [*rows, ("fingerprint", data.fingerprint[:16])]
-
-
-def _in_force(data: Data) -> Counter[str]:
-    return Counter(rule for e in data for rule in checks.dialogue_of(e).guardrails)
-
-
-def _broken(data: Data) -> Counter[str]:
-    """How often replies break which guardrail, as far as the data say."""
-    broken: Counter[str] = Counter()
-    for e in data:
-        names = [getattr(e, "violates", None)]
-        names += [
-            a.violates for alternatives in getattr(e, "alternatives", {}).values() for a in alternatives
-        ]
-        names += [m.extra.get("violates") for m in checks.replies_of(e)]
-        broken.update(n for n in names if isinstance(n, str))
-    return broken
 
 
 def _print_tokens(console: Console, data: Data, model: str, max_length: int | None) -> int:

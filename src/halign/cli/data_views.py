@@ -14,6 +14,7 @@ from rich.text import Text
 
 from halign.checks import TokenReport, dialogue_of, replies_of
 from halign.dialogue import Message
+from halign.errors import DataError
 from halign.examples import Alternative, Conversation, Demonstration, Example, Preference, Ranking, Rating
 from halign.readers import Data
 
@@ -37,13 +38,13 @@ def print_table(console: Console, title: str, rows: Sequence[tuple[str, str]]) -
     console.print(table)
 
 
-def print_counts(console: Console, title: str, counts: Counter[str], total: int, top: int = 12) -> None:
-    """The commonest entries, with their share of ``total`` examples."""
-    table = Table("times", "per example", "rule", title=title, title_justify="left")
-    for rule, n in counts.most_common(top):
-        table.add_row(f"{n:,}", f"{n / total:.3f}", Text(rule, overflow="ellipsis", no_wrap=True))
-    if len(counts) > top:
-        table.add_row("", "", f"... {len(counts) - top:,} more")
+def print_guardrails(console: Console, rows: Sequence[tuple[str, int, str, int]], top: int = 12) -> None:
+    """The commonest guardrails: in force, labelled good there, broken."""
+    table = Table("in force", "good", "broken", "rule", title="guardrails", title_justify="left")
+    for rule, n, good, broken in rows[:top]:
+        table.add_row(f"{n:,}", good, f"{broken:,}", Text(rule, overflow="ellipsis", no_wrap=True))
+    if len(rows) > top:
+        table.add_row("", "", "", f"... {len(rows) - top:,} more")
     console.print(table)
 
 
@@ -59,13 +60,18 @@ def good(console: Console, text: str) -> None:
 
 def list_skipped(console: Console, data: Data, most: int) -> None:
     """The bad rows, one line each, and how many there are."""
-    if not data.skipped:
+    list_errors(console, data.skipped, most)
+
+
+def list_errors(console: Console, errors: Sequence[DataError], most: int) -> None:
+    """One line each, and how many there are."""
+    if not errors:
         return
-    console.print(Text(f"{BAD} {len(data.skipped):,} bad rows", style="bold red"))
-    for error in data.skipped[:most]:
+    console.print(Text(f"{BAD} {len(errors):,} bad rows", style="bold red"))
+    for error in errors[:most]:
         console.print(Padding(Text(str(error).splitlines()[0]), (0, 0, 0, 2)))
-    if len(data.skipped) > most:
-        console.print(f"  ... {len(data.skipped) - most:,} more")
+    if len(errors) > most:
+        console.print(f"  ... {len(errors) - most:,} more")
 
 
 # -- numbers -------------------------------------------------------------------------------------------------
@@ -111,11 +117,8 @@ def print_lengths(console: Console, rows: Sequence[tuple[str, list[int]]]) -> No
 
 
 def verdicts(data: Sequence[Example]) -> list[tuple[str, str]]:
-    """What people said of the replies: label balance, list sizes, ties, whether longer wins."""
+    """What people said of the replies: list sizes, ties, soft preferences, kinds of alternatives."""
     rows: list[tuple[str, str]] = []
-    labels = [e.desirable for e in data if isinstance(e, Rating)]
-    if labels:
-        rows.append(("rated good", f"{sum(labels):,} of {len(labels):,} ({sum(labels) / len(labels):.1%})"))
     rankings = [e for e in data if isinstance(e, Ranking)]
     if rankings:
         sizes = Counter(len(e.responses) for e in rankings)
@@ -130,8 +133,6 @@ def verdicts(data: Sequence[Example]) -> list[tuple[str, str]]:
     if pairs:
         soft = sum(e.preference not in (0.0, 1.0) for e in pairs)
         rows.append(("pairs with a soft preference", f"{soft:,} of {len(pairs):,}"))
-        longer = [len(e.chosen.content.split()) > len(e.rejected.content.split()) for e in pairs]
-        rows.append(("chosen is longer, in words", f"{sum(longer) / len(pairs):.1%}"))
     others = [a for e in data if isinstance(e, Conversation) for s in e.alternatives.values() for a in s]
     if others:
         kinds = Counter(verdict(a).split()[0] for a in others)
@@ -160,10 +161,11 @@ def token_rows(report: TokenReport, kind: str) -> list[tuple[str, str]]:
 # -- conversations -------------------------------------------------------------------------------------------
 
 
-def print_example(console: Console, example: Example, number: int) -> None:
-    """One example: its name, rules, turns, replies."""
-    title = f"{number}: {type(example).__name__} {example.conversation}"
-    console.print(Rule(Text(title), align="left"))
+def print_example(console: Console, example: Example, number: int | None) -> None:
+    """One example: its name (unless ``number`` is None), rules, turns, replies."""
+    if number is not None:
+        title = f"{number}: {type(example).__name__} {example.conversation}"
+        console.print(Rule(Text(title), align="left"))
     dialogue = dialogue_of(example)
     for rule in dialogue.guardrails:
         console.print(Padding(Text(f"§ {rule}", style="magenta"), (0, 0, 0, 2)))

@@ -10,7 +10,7 @@ import warnings
 import typer
 
 import halign
-from halign.cli import chat, compare, data, demo, merge, methods, report, run, sample, score, train
+from halign.cli import chat, compare, data_commands, demo, merge, methods, report, run, sample, score, train
 from halign.errors import HalignError
 
 app = typer.Typer(
@@ -38,7 +38,7 @@ def _common(
 
 app.command("demo")(demo.demo)
 app.command("train", context_settings={"help_option_names": []})(train.train)
-app.add_typer(data.app, name="data")
+app.add_typer(data_commands.app, name="data")
 app.command("methods")(methods.methods)
 app.command("sample")(sample.sample)
 app.command("score")(score.score)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from halign.errors import HalignError
 from halign.judges.questions import first_words, number_in
 from halign.llm import Client, Estimate, Failure, Reply, Request, TokenChoices
+from halign.llm.cache import ReplyCache
 
 if TYPE_CHECKING:
     from halign.sampling.protocol import Progress
@@ -120,6 +121,19 @@ def planned(client: Client, questions: Sequence[Request], *, read: Read, samples
     return client.dry_run(
         _draws(questions, samples, seed) if read == "samples" else _precise(questions, seed)
     )
+
+
+def answered(
+    client: Client, questions: Sequence[Request], *, samples: int, seed: int
+) -> list[tuple[str, ...]]:
+    """For each question the cache keys of the answers that have come, to its log-probabilities or its draws."""
+    draws = _draws(questions, samples, seed)
+    found = []
+    with ReplyCache(client.file) as cache:
+        for i, precise in enumerate(_precise(questions, seed)):
+            keys = [r.key(client.endpoint) for r in (precise, *draws[i * samples : (i + 1) * samples])]
+            found.append(tuple(k for k in keys if cache.get(k) is not None))
+    return found
 
 
 def _drawn(

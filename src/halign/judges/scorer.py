@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from halign.dialogue import Dialogue
 from halign.errors import HalignError
-from halign.judges.asking import Read, ask_numbers, planned
+from halign.judges.asking import Read, answered, ask_numbers, planned
 from halign.judges.questions import CRITERIA, SCORE_TEMPLATE, expectation, filled, masses, transcript
 from halign.llm import Client, Endpoint, Estimate, Failure, Request, TokenChoices
 
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
     from halign.sampling.protocol import Progress
 
 SCORES = range(1, 11)
-"""What may be answered."""
+"""What may be answered to SCORE_TEMPLATE."""
 _UNTOLD = 0.01  # a "1" of less probability may be a 1 or the beginning of a 10 without mattering
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores in [1, 10], one per reply, in order; a failure where there was no answer.
+    """Scores within the scale, one per reply, in order; a failure where there was no answer.
 
     Attributes:
         by_logprobs, by_samples: how many were read from probabilities, and from words.
@@ -44,7 +45,7 @@ class DirectScorer:
     """Asks a language model to grade one reply at a time.
 
     Arguments as in ``PairwiseLabeller``; the template is over ``criteria``, ``conversation`` and ``reply``, and the answer must
-    be a number from 1 to 10.
+    be a whole number of ``scale``, 1 to 10 unless the template asks for others (0 to 10 at most).
 
     Where words are read, one draw is a whole number; ``samples`` is therefore 8.
     """
@@ -55,6 +56,7 @@ class DirectScorer:
         *,
         criteria: str = CRITERIA,
         template: str = SCORE_TEMPLATE,
+        scale: range = SCORES,
         read: Read = "auto",
         samples: int = 8,
         max_tokens: int = 16,
@@ -63,6 +65,9 @@ class DirectScorer:
         self.client = Client(client) if isinstance(client, Endpoint) else client
         self.criteria, self.template = criteria, template
         self.read, self.samples, self.max_tokens, self.seed = read, samples, max_tokens, seed
+        if not scale or scale.step != 1 or scale[0] < 0 or scale[-1] > 10:
+            raise HalignError(f"judge: scale = {scale} is out of range (whole numbers within 0 to 10)")
+        self.scale = scale
 
     def score(
         self, prompts: Sequence[Dialogue], replies: Sequence[str], *, progress: Progress | None = None
@@ -75,8 +80,8 @@ class DirectScorer:
         asked = ask_numbers(
             self.client,
             self.questions(prompts, replies),
-            SCORES,
-            _score,
+            self.scale,
+            partial(_score, scale=self.scale),
             read=self.read,
             samples=self.samples,
             seed=self.seed,
@@ -89,6 +94,11 @@ class DirectScorer:
         """What ``score`` would call for; nothing is sent."""
         questions = self.questions(prompts, replies)
         return planned(self.client, questions, read=self.read, samples=self.samples, seed=self.seed)
+
+    def reply_keys(self, prompts: Sequence[Dialogue], replies: Sequence[str]) -> list[tuple[str, ...]]:
+        """Cache keys of the endpoint's answers that there are to each question, however it was read."""
+        questions = self.questions(prompts, replies)
+        return answered(self.client, questions, samples=self.samples, seed=self.seed)
 
     def questions(self, prompts: Sequence[Dialogue], replies: Sequence[str]) -> list[Request]:
         """One request per reply, before it is settled how the answer is read."""
@@ -103,12 +113,12 @@ class DirectScorer:
         return [Request.of(w, max_tokens=self.max_tokens, name=f"reply {i}") for i, w in enumerate(words)]
 
 
-def _score(positions: list[TokenChoices]) -> dict[int, float] | None:
+def _score(positions: list[TokenChoices], scale: range = SCORES) -> dict[int, float] | None:
     """Many tokenizers write 10 as "1" and "0". How a "1" divides between the two is seen only where the answer went that way;
     else nothing is claimed (None).
     """
-    found = {int(k): p for k, p in masses(positions[0], [str(s) for s in SCORES]).items()}
-    if found[10] > 0 or found[1] < _UNTOLD:
+    found = {int(k): p for k, p in masses(positions[0], [str(s) for s in scale]).items()}
+    if 10 not in scale or found[10] > 0 or found.get(1, 0.0) < _UNTOLD:
         return found
     if positions[0].token.strip() != "1":
         return None

@@ -140,8 +140,7 @@ def running_baseline(
     r"""Each reward less the mean of *earlier* batches' rewards, and what to remember for the next batch.
 
     The mean of batch means :math:`m_j` in which older ones count less, :math:`b = \sum_j d^{\,i-j} m_j / \sum_j d^{\,i-j}`,
-    does not
-    depend on the replies at hand, so the gradient stays unbiased. The first batch has nothing before it: each reward is
+    does not depend on the replies at hand, so the gradient stays unbiased. The first batch has nothing before it: each reward is
     compared with the mean of the batch's others (0 where there are none).
 
     Source: Williams 1992 (REINFORCE with a baseline).

@@ -97,8 +97,9 @@ class Group:
     def win_rates(self) -> tuple[float, ...]:
         """Mean probability of beating each of the K replies, 1/2 against itself (SPPO, arXiv 2405.00675, equation 4.6).
 
-        >>> Group(Dialogue.of("Q"), "c", ("a", "b", "c"), beats={(0, 1): 0.7, (0, 2): 0.9, (1, 2): 0.6}).win_rates()
-        (0.7, 0.4666666666666666, 0.3333333333333333)
+        >>> two = Group(Dialogue.of("Q"), "c", ("a", "b"), beats={(0, 1): 0.75})
+        >>> two.win_rates()
+        (0.625, 0.375)
         """
         k = range(len(self.replies))
         return tuple(math.fsum(self.preference(i, j) for j in k) / len(k) for i in k)

@@ -36,9 +36,8 @@ class Grpo(ReplyGradient):
     r"""GRPO.
 
     - Advantage: the reply's reward less the mean of its group's, over the group's standard deviation (``group_relative``),
-      the same
-      for each of its tokens. ``scale=none`` leaves the division out (Dr. GRPO), and with it the preference for prompts whose
-      replies differ little; ``scale=batch`` divides by the iteration's.
+      the same for each of its tokens. ``scale=none`` leaves the division out (Dr. GRPO), and with it the preference for prompts
+      whose replies differ little; ``scale=batch`` divides by the iteration's.
     - Length normalisation: a reply's mean over its tokens (``replies``), then the mean over replies; so a token of a long
       reply counts less. ``normalisation=constant`` takes Dr. GRPO's constant instead.
     - KL: beta times the k3 estimator, in the loss; see ``halign.objectives.kl_penalty`` for what its gradient does. With

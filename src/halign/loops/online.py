@@ -168,7 +168,9 @@ class Online:
         )
         reference = reference_of(self.stepper, self.policy.model, equipped.fresh_adapters)
         packing = {"max_tokens": s.max_tokens, "flat": equipped.flat, "separate": equipped.separate}
-        self.collector = Collector(self.policy, self.renderer, self.stepper, reference, attention, packing)
+        self.collector = Collector(
+            self.policy, self.renderer, self.stepper, reference, attention, packing, s.dtype == "bf16"
+        )
         self.factor = optimizers.schedule(s.schedule, steps=s.iterations, warmup=s.warmup)
 
     def _set_up_checkpoints(self) -> None:

@@ -44,7 +44,7 @@ class PpoSettings(GradientSettings):
         "where the reward is one, else from the policy",
     )
     critic_detached: bool = Field(
-        False, description="the critic's loss leaves the policy's trunk alone (critic=head)"
+        True, description="the critic's loss leaves the policy's trunk alone (critic=head)"
     )
     critic_learning_rate: float | None = Field(
         None, gt=0, description="of the critic's own weights; unset: learning_rate"
@@ -116,6 +116,10 @@ class Ppo(PolicyGradient):
     - Losses: clipped policy loss, clipped value loss, and with ``pretrain_weight`` the log-likelihood of demonstrations
       (PPO-ptx), a mean over their tokens.
 
+    The critic's zero is where the mean of the first iteration's returns lies. Without it, the values of a critic that starts at 0
+    are wrong by the same amount everywhere, and GAE makes a slope along the reply of that (late tokens good, early ones bad),
+    which moves the policy and earns nothing.
+
     Departs from InstructGPT in that several replies to a prompt are usual (``samples``; they share a trie), and where a
     critic on the policy's trunk is taken (``critic=head``, the default), which InstructGPT keeps apart.
 
@@ -146,7 +150,9 @@ class Ppo(PolicyGradient):
         total = float(np.mean([r.sum() for r in rewards]))
         if s.whiten_rewards:
             rewards = whiten(rewards, shift_mean=False)
-        values = [_values(r) for r in rollouts]
+        raw = [_values(r) for r in rollouts]
+        zero = self.memory.setdefault("critic_zero", _gap(rewards, raw, s.discount))
+        values = [v + zero for v in raw]
         pairs = [
             gae(r, v, discount=s.discount, gae_lambda=s.gae_lambda)
             for r, v in zip(rewards, values, strict=True)
@@ -156,7 +162,7 @@ class Ppo(PolicyGradient):
         if s.whiten_advantages:
             advantages = whiten(advantages)
         for r, a, (_, returns) in zip(rollouts, advantages, pairs, strict=True):
-            r.learnt = {"advantages": a, "returns": returns}
+            r.learnt = {"advantages": a, "returns": returns - zero}
         if s.target_kl is not None:
             kl = float(np.mean([r.kl for r in rollouts]))
             self.memory["beta"] = adapted(
@@ -164,6 +170,13 @@ class Ppo(PolicyGradient):
             )
         explained = explained_variance(np.concatenate(values), np.concatenate([r for _, r in pairs]))
         return {"return": total, "advantage_std": spread, "explained_variance": explained, "beta": beta}
+
+
+def _gap(rewards: Sequence[Any], values: Sequence[Any], discount: float) -> float:
+    """Mean over all tokens of what came (the discounted sum of later rewards) less what the critic said."""
+    nothing = [np.zeros(len(r)) for r in rewards]
+    came = [gae(r, n, discount=discount, gae_lambda=1.0)[1] for r, n in zip(rewards, nothing, strict=True)]
+    return float((np.concatenate(came) - np.concatenate(values)).mean())
 
 
 def _values(rollout: Rollout) -> Any:

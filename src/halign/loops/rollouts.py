@@ -82,6 +82,7 @@ class Collector:
     Attributes:
         attention: the model's own attention, in which it decodes.
         plans: how ``Plan`` is to pack (``max_tokens``, ``flat``, ``separate``).
+        bf16: read prompts in bf16 as scoring does; what the draws are scored by is the scorer's own in any case.
     """
 
     policy: Policy
@@ -90,13 +91,18 @@ class Collector:
     reference: LiveReference
     attention: str
     plans: Mapping[str, Any]
+    bf16: bool = False
 
     def draw(self, prompts: Sequence[Prompt], n: int, max_new_tokens: int, seed: int) -> list[Rollout]:
         """``n`` replies to each prompt by the policy as it is, prompt after prompt."""
         sampler = TransformersSampler(self.policy, renderer=self.renderer)
         with self._decoding():
             drawn = sampler.sample(
-                [p.dialogue for p in prompts], n=n, max_new_tokens=max_new_tokens, seed=seed
+                [p.dialogue for p in prompts],
+                n=n,
+                max_new_tokens=max_new_tokens,
+                seed=seed,
+                fast_prompts=self.bf16,
             )
         return [
             Rollout(prompt, group, Path(prompt.ids, s.ids), s.text, s.finished)

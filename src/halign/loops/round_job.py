@@ -31,7 +31,7 @@ from halign.readers import read, write_jsonl
 from halign.run_folder import RunFolder, load_result
 from halign.sampling import Sample, TransformersSampler
 from halign.sampling.local import Settings, rows_of
-from halign.training import Interrupted, Run, train
+from halign.training import Interrupted, Run, make_accelerator, train
 from halign.watch import stop_asked
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class Job:
     def run(self) -> Run:
         """Everything, in order."""
         self._claim()
+        if self.policy.device.type == "cpu":  # training would put it there; sampling comes first
+            self.policy.model.to(make_accelerator(self.config.train.dtype).device)
         first = self.settings.start == "first"
         self.start = copy.deepcopy(self.policy) if self.held or first else None
         logged = {row["step"]: row for row in self.folder.metrics()}
@@ -101,9 +103,8 @@ class Job:
         else:
             self.folder.start(self.record)
             (self.folder.path / "rounds").mkdir()
-        self.folder.forget_after(
-            self.settings.rounds
-        )  # nothing but a line that a dying process left unfinished
+        # every row stays; a line that a dying process left unfinished does not
+        self.folder.forget_after(self.settings.rounds)
 
     # -- one round -----------------------------------------------------------------------------------------------------
 

@@ -42,11 +42,12 @@ from halign.readers.rows import Options, RowParser
 from halign.readers.sources import BadLine, Source
 from halign.readers.streaming import Stream
 from halign.readers.trunks import group_turns
-from halign.readers.write import to_row, write_jsonl, write_rows
+from halign.readers.write import RowWriter, to_row, write_jsonl, write_rows
 
 __all__ = [
     "FORMATS",
     "Data",
+    "RowWriter",
     "Stream",
     "read",
     "read_prompts",

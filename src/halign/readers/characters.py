@@ -100,9 +100,22 @@ def problem(value: Any, field: str = "") -> str | None:
     return next((said for name, v in items if (said := problem(v, name))), None)
 
 
+def sound(text: str) -> bool:
+    """True if a text has no NUL and no half of a surrogate pair: the quick form of ``problem``."""
+    if "\x00" in text:
+        return False
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _in_text(text: str, field: str) -> str | None:
     if (at := text.find("\x00")) >= 0:
-        return f"{field}: character {at} is a NUL (\\u0000), which no text holds; remove it"
+        return f"{field}{': ' * bool(field)}character {at} is a NUL (\\u0000), which no text holds; remove it"
     if text.isascii():
         return None
     try:
@@ -110,8 +123,8 @@ def _in_text(text: str, field: str) -> str | None:
     except UnicodeEncodeError as e:
         half = f"\\u{ord(text[e.start]):04x}"
         return (
-            f"{field}: character {e.start} is a lone surrogate ({half}), half of a character that was cut in two; mend"
-            " or remove it"
+            f"{field}{': ' * bool(field)}character {e.start} is a lone surrogate ({half}), half of a character that was"
+            " cut in two; mend or remove it"
         )
     return None
 

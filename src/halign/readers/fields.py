@@ -5,7 +5,6 @@ Functions raise DataError with the field only; the reader that drives them adds 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,6 +13,9 @@ from typing import Any
 
 from halign.dialogue import RAW, Dialogue, Message, Spans
 from halign.errors import DataError
+from halign.readers.characters import problem, sound
+from halign.readers.tools import function_call, tool_calls
+from halign.readers.words import hint, named
 
 Row = Mapping[str, Any]
 
@@ -33,37 +35,6 @@ OTHER_NAMES = {
     "chatbot": "assistant",
 }
 """Roles that other formats use, and what they are called here."""
-
-
-def named(value: Any) -> str:
-    """What a value is, in the words of JSON.
-
-    >>> named(3), named([]), named(None)
-    ('a number', 'a list', 'null')
-    """
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    kinds = {
-        str: "a string",
-        int: "a number",
-        float: "a number",
-        list: "a list",
-        tuple: "a list",
-        dict: "an object",
-    }
-    return kinds.get(type(value), type(value).__name__)
-
-
-def hint(word: str, known: Any, cutoff: float = 0.6) -> str:
-    """A question that names the nearest known word, or nothing.
-
-    >>> hint("reject", ["chosen", "rejected"])
-    " (did you mean 'rejected'?)"
-    """
-    near = get_close_matches(word, list(known), n=1, cutoff=cutoff)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def required(row: Row, field: str) -> Any:
@@ -92,7 +63,14 @@ def _text(value: Any, field: str, role: str, has_tool_calls: bool) -> str:
         raise DataError(f"expected a string, found {named(value)}", field=field)
     if not (value and not value.isspace()) and not has_tool_calls and role not in MAY_BE_EMPTY:
         raise DataError("this message is empty; remove the turn, or the row", field=field)
-    return value
+    return checked(value, field)
+
+
+def checked(text: str, field: str) -> str:
+    """The text, if all its characters are whole (``characters``)."""
+    if sound(text):
+        return text
+    raise DataError(f"{problem(text)}", field=field)
 
 
 def message(value: Any, field: str, *, role: str | None = None, drop: tuple[str, ...] = ()) -> Message:
@@ -182,30 +160,6 @@ def spans(value: Any, field: str, length: int) -> Spans | None:
     return tuple((a, b) for a, b in pairs)
 
 
-def tool_calls(value: Any, field: str) -> None:
-    """Checks calls of tools: ``[{"type": "function", "function": {"name", "arguments"}}]``, or the inner objects alone."""
-    if not isinstance(value, list | tuple):
-        raise DataError(f"expected a list of calls, found {named(value)}", field=field)
-    for i, call in enumerate(value):
-        inner = call.get("function", call) if isinstance(call, Mapping) else None
-        if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str) or not inner["name"]:
-            raise DataError('expected {"function": {"name", "arguments"}}', field=f"{field}[{i}]")
-
-
-def function_call(value: Any, field: str) -> dict[str, Any]:
-    """OpenAI's older ``function_call`` of a message as a call of a tool."""
-    if not isinstance(value, Mapping):
-        raise DataError(f'expected an object {{"name", "arguments"}}, found {named(value)}', field=field)
-    return {"type": "function", "function": dict(value)}
-
-
-def functions(value: Any) -> tuple[Mapping[str, Any], ...]:
-    """OpenAI's older ``functions`` as descriptions of tools."""
-    if not isinstance(value, list | tuple) or not all(isinstance(f, Mapping) for f in value):
-        raise DataError("expected a list of functions, each a JSON schema", field="functions")
-    return tuple({"type": "function", "function": f} for f in value)
-
-
 def messages(value: Any, field: str, *, drop: tuple[str, ...] = ()) -> tuple[Message, ...]:
     """A non-empty list of messages."""
     if not isinstance(value, list | tuple):
@@ -219,7 +173,14 @@ def _plain(value: Any) -> Message | None:
     """The quick way for what nearly every message is: a known role, some text, and nothing else."""
     if type(value) is dict and len(value) == 2:
         role, content = value.get("role"), value.get("content")
-        if type(role) is str and role in ROLES and type(content) is str and content and not content.isspace():
+        if (
+            type(role) is str
+            and role in ROLES
+            and type(content) is str
+            and content
+            and not content.isspace()
+            and sound(content)
+        ):
             return Message(role, content)
     return None
 
@@ -232,7 +193,7 @@ def prompt_messages(row: Row) -> tuple[Message, ...]:
             raise DataError(
                 "this prompt is empty; use the 'text' format for text without a prompt", field="prompt"
             )
-        return (Message(RAW, value),)
+        return (Message(RAW, checked(value, "prompt")),)
     return messages(value, "prompt")
 
 
@@ -319,20 +280,6 @@ def rules(value: Any, field: str) -> tuple[str, ...]:
     for i, rule in enumerate(value):
         if not isinstance(rule, str) or not rule.strip():
             raise DataError("expected a rule in words", field=f"{field}[{i}]")
-    return tuple(value)
-
-
-def tools(value: Any) -> tuple[Mapping[str, Any], ...]:
-    """Tool descriptions: a list of JSON schemas, or the same as one JSON string."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise DataError(
-                "expected a list of JSON schemas; this string is not JSON", field="tools"
-            ) from None
-    if not isinstance(value, list | tuple) or not all(isinstance(t, Mapping) for t in value):
-        raise DataError("expected a list of JSON schemas", field="tools")
     return tuple(value)
 
 

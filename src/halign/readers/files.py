@@ -11,7 +11,7 @@ from typing import Any
 from halign.errors import DataError, HalignError
 from halign.readers import characters, lines, splits, tables
 from halign.readers.fields import hint
-from halign.readers.sources import PACKED, BadLine, Rows, Source
+from halign.readers.sources import PACKED, Rows, Source
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 TEXT = SUFFIXES[:-1]
@@ -43,17 +43,10 @@ def rows_of(source: Any, split: str | None = None, encoding: str | None = None) 
     if hasattr(source, "column_names") or isinstance(source, Iterable):
         if split is not None:
             raise HalignError(f"split={split!r} has no effect: the source is one split already")
-        return Source(type(source).__name__, _checked(source))
+        return Source(type(source).__name__, enumerate(iter(source), 1))
     raise HalignError(
         f"cannot read a {type(source).__name__}: give a path, hub:owner/name, a datasets.Dataset or a list of dicts"
     )
-
-
-def _checked(rows: Iterable[Any]) -> Rows:
-    """Rows of Python objects; those with broken characters are bad."""
-    for number, row in enumerate(rows, 1):
-        said = characters.problem(row)
-        yield number, BadLine(said) if said else row
 
 
 def kind_of(path: Path) -> str:

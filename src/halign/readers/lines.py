@@ -11,6 +11,7 @@ from halign.readers import characters
 from halign.readers.sources import DAMAGED, BadLine, Rows, binary_lines, damaged, open_binary, text_lines
 from halign.readers.splits import pick
 
+DECODE = json.JSONDecoder().decode
 COLUMNS = {"messages", "conversations", "prompt", "chosen", "rejected", "responses"}
 """Keys that tell one row whose values are all lists from an object of splits."""
 
@@ -23,19 +24,18 @@ def jsonl(path: Path, encoding: str | None) -> Rows:
                 yield number, _row(text, text.encode("utf-8", "surrogatepass"))
         return
     for number, line in binary_lines(path):
-        if not line.isspace():
-            try:
-                text = line.decode()
-            except UnicodeDecodeError as e:
-                yield number, BadLine(characters.not_utf8(line, e.start))
-                continue
-            yield number, _row(text, line)
+        if line.isspace():
+            continue
+        try:
+            yield number, _row(line.decode(), line)
+        except UnicodeDecodeError as e:
+            yield number, BadLine(characters.not_utf8(line, e.start))
 
 
 def _row(text: str, line: bytes) -> Any:
     """The row of a line, or what is wrong with it."""
     try:
-        row = json.loads(text)
+        row = DECODE(text)
     except json.JSONDecodeError as e:
         return BadLine(f"not JSON: {e.msg} at column {e.colno}; each line holds one JSON object")
     except RecursionError:

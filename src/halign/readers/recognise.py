@@ -47,6 +47,8 @@ NEEDS = {
     **{name: f.needs for name, f in FOREIGN.items() if f.needs},
 }
 """What a format's rows have, for the error when there is no format."""
+NEAR = 0.3
+"""Share of a format's columns from which it is named as a near one."""
 NAMES = ALL | {c for f in FOREIGN.values() for c in (*f.needs, *f.takes)} - {"*"}
 """Columns that some format knows."""
 
@@ -108,17 +110,21 @@ def detected(columns: tuple[str, ...]) -> list[str]:
 def _no_format(columns: tuple[str, ...]) -> str:
     """What is there, what it is like, and how to say what it is."""
     shown = ", ".join(map(str, columns)) or "(none)"
-    near = sorted(
-        ((_nearness(needs, columns), name) for name, needs in NEEDS.items()), key=lambda n: -n[0][0]
-    )
-    like = [f"{name} ({said})" for (share, said), name in near[:3] if share >= 0.3]
-    nearest = f"; the nearest are {', '.join(like)}" if like else ""
     free = [c for c in columns if c not in SHARED] or ["question"]
     example = ",".join(f"{n}={c}" for n, c in zip(("user", "assistant"), [*free, "answer"], strict=False))
     return (
-        f"the columns {shown} make no known format{nearest}. Say which column is what, as in --columns {example}"
+        f"the columns {shown} make no known format{nearest(columns)}. Say which column is what, as in --columns {example}"
         " (columns= in Python); docs/data.md lists the formats"
     )
+
+
+def nearest(columns: tuple[str, ...]) -> str:
+    """The formats that these columns come nearest to, and what they lack; '' where none is near."""
+    near = sorted(
+        ((_nearness(needs, columns), name) for name, needs in NEEDS.items()), key=lambda n: -n[0][0]
+    )
+    like = [f"{name} ({said})" for (share, said), name in near[:3] if share >= NEAR]
+    return f"; the nearest are {', '.join(like)}" if like else ""
 
 
 def _nearness(needs: tuple[str, ...], columns: tuple[str, ...]) -> tuple[float, str]:

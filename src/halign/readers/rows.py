@@ -10,12 +10,22 @@ from typing import Any
 from halign.dialogue import Dialogue
 from halign.errors import DataError, HalignError
 from halign.examples import Example
-from halign.readers import completions, fields, messages, naming, pairs, rankings, singles, text
+from halign.readers import completions, fields, messages, naming, pairs, rankings, singles, text, tools
 from halign.readers.cells import typed
 from halign.readers.columns import Columns
 from halign.readers.foreign import FOREIGN
 from halign.readers.foreign.contract import Foreign
-from halign.readers.recognise import ALL, FORMATS, NAMES, OWN, SHARED, candidates, detected, recognise
+from halign.readers.recognise import (
+    ALL,
+    FORMATS,
+    NAMES,
+    OWN,
+    SHARED,
+    candidates,
+    detected,
+    nearest,
+    recognise,
+)
 from halign.readers.sources import Cells
 
 Parse = Callable[[fields.Row, str, Mapping[str, Any]], Example]
@@ -110,7 +120,8 @@ class RowParser:
             raise DataError(
                 "this row is a prompt without a reply: nothing to train on. Read prompts with"
                 " read_prompts(), or name the"
-                " replies 'completion', 'chosen' and 'rejected', or 'responses'"
+                " replies 'completion', 'chosen' and 'rejected', or 'responses'; --columns says which column is what"
+                f"{nearest(('prompt', *layout.rest)) if layout.rest else ''}"
             )
         try:
             example = PARSERS[kind](row, conversation, extras)
@@ -147,7 +158,11 @@ class RowParser:
         if layout is None:
             layout = self._remember(row, columns)
         for other in layout.others:
-            self._check(other, layout, row)
+            if why := other.sees(row):
+                raise DataError(
+                    f"this row looks like {other.name!r} ({why}), rows before it like {layout.format!r}: name one with"
+                    " format= (--format)"
+                )
         kind, meta = layout.format, {k: row[k] for k in layout.rest}
         if layout.foreign is not None:
             kind, row = self._canonical(layout.foreign, row)
@@ -176,9 +191,9 @@ class RowParser:
         elif self.options.guardrails:
             fields.required(row, rules)
         if "tools" in row:
-            extras["tools"] = fields.tools(row["tools"])
+            extras["tools"] = tools.tools(row["tools"])
         elif "functions" in row:
-            extras["tools"] = fields.functions(row["functions"])
+            extras["tools"] = tools.functions(row["functions"])
         if "meta" in row:
             if not isinstance(row["meta"], Mapping):
                 raise DataError(f"expected an object, found {fields.named(row['meta'])}", field="meta")
@@ -213,21 +228,12 @@ class RowParser:
         others = () if self.options.format else tuple(f for f in candidates(free) if f.needs)
         return Layout(name, why, _kept(name, columns, free), others=others)
 
-    def _check(self, other: Foreign, layout: Layout, row: fields.Row) -> None:
-        """Raises DataError if a row shows a format that the rows before it did not."""
-        if not (why := other.sees(row)):
-            return
-        raise DataError(
-            f"this row looks like {other.name!r} ({why}), rows before it like {layout.format!r}: name one with format="
-            " (--format)"
-        )
-
 
 def _kept(name: str, columns: tuple[str, ...], free: tuple[str, ...]) -> tuple[str, ...]:
     """Columns that go to meta. One that looks misspelt is an error."""
     known = {*SHARED, *OWN[name]}
     rest = tuple(c for c in free if c not in known)
     for column in rest:
-        if column not in ALL and (near := fields.hint(str(column), ALL - set(columns), cutoff=0.8)):
+        if column not in NAMES and (near := fields.hint(str(column), ALL - set(columns), cutoff=0.8)):
             raise DataError(f"unknown column{near}; rename it, or move it into 'meta'", field=str(column))
     return rest

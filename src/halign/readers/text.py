@@ -18,4 +18,9 @@ def parse(row: fields.Row, conversation: str, extras: Mapping[str, Any]) -> Demo
         raise DataError(f"expected a string, found {fields.named(value)}", field="text")
     if not value.strip():
         raise DataError("this text is empty; remove the row", field="text")
-    return Demonstration(fields.said((Message(RAW, value),), extras), conversation, None, fields.weight(row))
+    return Demonstration(
+        fields.said((Message(RAW, fields.checked(value, "text")),), extras),
+        conversation,
+        None,
+        fields.weight(row),
+    )

@@ -9,6 +9,7 @@ id is the conversation.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 from collections import defaultdict
@@ -21,20 +22,64 @@ from halign.readers.naming import rename
 TURN = re.compile(r"^(.+?)[-_/.:#]\d+$")
 
 
+class Trunks:
+    """Decides, row by row, whether names are of the form conversation and turn, and the prompts bear it out.
+
+    Of every prompt only hashes of its beginnings are kept, eight bytes a message.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[str, list[tuple[int, ...]]] | None = defaultdict(list)
+
+    def add(self, example: Example) -> bool:
+        """Takes note of the next row; False once no row can change the answer any more, which is no."""
+        match = TURN.match(example.conversation)
+        if isinstance(example, Demonstration | Conversation) or match is None:
+            self._groups = None
+        if (
+            self._groups is not None
+            and match is not None
+            and not isinstance(example, Demonstration | Conversation)
+        ):
+            self._groups[match[1]].append(_beginnings(example.prompt.messages))
+        return self._groups is not None
+
+    @property
+    def found(self) -> bool:
+        """True if rows belong together by the first part of their names."""
+        groups = (self._groups or {}).values()
+        return any(len(g) > 1 for g in groups) and all(_nested(g) for g in groups)
+
+
+def trunk(name: str) -> str:
+    """The name without its turn.
+
+    >>> trunk("star-1000-4")
+    'star-1000'
+    """
+    return TURN.sub(r"\1", name)
+
+
 def group_turns(examples: Sequence[Example]) -> list[Example]:
     """The examples, renamed to their common conversation where ids and prompts say so, else as they came."""
-    groups: dict[str, list[tuple[Message, ...]]] = defaultdict(list)
-    for e in examples:
-        match = TURN.match(e.conversation)
-        if isinstance(e, Demonstration | Conversation) or match is None:
-            return list(examples)
-        groups[match[1]].append(e.prompt.messages)
-    if not any(len(g) > 1 for g in groups.values()) or not all(_nested(g) for g in groups.values()):
+    trunks = Trunks()
+    if not all(trunks.add(e) for e in examples) or not trunks.found:
         return list(examples)
-    return [rename(e, TURN.sub(r"\1", e.conversation), id=e.conversation) for e in examples]
+    return [rename(e, trunk(e.conversation), id=e.conversation) for e in examples]
 
 
-def _nested(prompts: Iterable[tuple[Message, ...]]) -> bool:
+def _beginnings(messages: Sequence[Message]) -> tuple[int, ...]:
+    """A hash of each beginning of a prompt: of its first message, its first two, and so on."""
+    digest, found = hashlib.blake2b(digest_size=8), []
+    for m in messages:
+        digest.update(
+            repr((m.role, m.content, sorted(m.extra.items()), m.learn)).encode("utf-8", "surrogatepass")
+        )
+        found.append(int.from_bytes(digest.digest(), "little"))
+    return tuple(found)
+
+
+def _nested(prompts: Iterable[tuple[int, ...]]) -> bool:
     """True if, by length, each prompt begins the next, and no two are the same."""
     ordered = sorted(prompts, key=len)
     return all(len(a) < len(b) and b[: len(a)] == a for a, b in itertools.pairwise(ordered))

@@ -26,22 +26,47 @@ def write_jsonl(examples: Iterable[Example], path: str | os.PathLike[str]) -> in
 
 def write_rows(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> int:
     """Write JSON rows to ``path``, gzipped if it ends in ``.gz``; an interrupted write leaves nothing."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as raw:
-            if target.suffix == ".gz":
-                with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
-                    count = _lines(rows, packed)
-            else:
-                count = _lines(rows, raw)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return count
+    with RowWriter(path) as file:
+        for row in rows:
+            file.write(row)
+    return file.count
+
+
+class RowWriter:
+    """A file of JSON rows that is written beside its place and appears there whole, or not at all.
+
+    Attributes:
+        count: rows written so far.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path, self.count = Path(path), 0
+
+    def __enter__(self) -> RowWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle, self._beside = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        self._raw = os.fdopen(handle, "wb")
+        packed = self.path.suffix == ".gz"
+        self._to: IO[bytes] | gzip.GzipFile = (
+            gzip.GzipFile(filename="", mode="wb", fileobj=self._raw, mtime=0) if packed else self._raw
+        )
+        return self
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """One row, one line."""
+        self._to.write(json.dumps(row, ensure_ascii=False, default=str).encode("utf-8") + b"\n")
+        self.count += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            if self._to is not self._raw:
+                self._to.close()
+            self._raw.close()
+            if kind is None:
+                os.chmod(self._beside, 0o666 & ~_umask())
+                os.replace(self._beside, self.path)
+        finally:
+            Path(self._beside).unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -49,14 +74,6 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _lines(rows: Iterable[Mapping[str, Any]], to: IO[bytes] | gzip.GzipFile) -> int:
-    count = 0
-    for row in rows:
-        to.write(json.dumps(row, ensure_ascii=False, default=str).encode("utf-8") + b"\n")
-        count += 1
-    return count
 
 
 def to_row(example: Example) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from halign.cache import cache_dir
 from halign.errors import HalignError
 from halign.recipes import settings as recipe_settings
-from halign.recipes import table
+from halign.recipes import table_recipe
 from halign.recipes.display import Board
 from halign.recipes.engine import Outcome, needed, run
 from halign.recipes.recipe import Finished, Recipe
@@ -30,7 +30,7 @@ def find(name: str) -> Recipe:
     if files("halign.recipes").joinpath(f"{name}.py").is_file():
         found: Recipe = importlib.import_module(f"halign.recipes.{name}").RECIPE
         return found
-    return table.recipe(name)
+    return table_recipe.recipe(name)
 
 
 def store() -> Store:

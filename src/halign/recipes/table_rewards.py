@@ -80,7 +80,7 @@ def rewarded(
                 {}
                 if m == settings["reference"]
                 else {
-                    _column(n): advantage([a - b for a, b in zip(v, reference[n], strict=True)], clusters)
+                    _column(n): _gain(n, [a - b for a, b in zip(v, reference[n], strict=True)], clusters)
                     for n, v in of.items()
                 },
                 score(said).kl,
@@ -88,6 +88,11 @@ def rewarded(
             )
         )
     return found
+
+
+def _gain(name: str, differences: Sequence[float], clusters: Sequence[str]) -> Interval:
+    """Of true rewards, which lie in [0, 1], even no difference at all has an interval; of others nobody knows the range."""
+    return (advantage if name == JUDGE else mean)(differences, clusters)
 
 
 def training_seconds(name: str, graph: Graph, outcome: Outcome) -> float | None:

@@ -9,12 +9,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from halign import __version__
 from halign.evaluate import ALL, Comparison, score
 from halign.reporting import samples, sections
+from halign.reporting.environment import environment
 from halign.reporting.evidence import Evidence, ModelEntry, Training
 from halign.reporting.rewards import reward_panel
 from halign.reporting.words import headline, plus
@@ -56,22 +56,16 @@ def report(runs: Sequence[Any] | Evidence, *comparisons: Comparison, title: str 
         training = Training.read(path)
         entries.append(ModelEntry(path.name, f"trained by {training.objective}", path))
     panels = [p for p in map(reward_panel, entries) if p]
-    environment = entries[0].training.environment if entries and entries[0].training else {}
+    about = entries[0].training.environment if entries and entries[0].training else {}
     named = title or " and ".join(e.name for e in entries[:3]) or "Comparison"
-    return render(Evidence(named, entries, comparisons=comparisons, panels=panels, environment=environment))
+    return render(Evidence(named, entries, comparisons=comparisons, panels=panels, environment=about))
 
 
 def render(evidence: Evidence) -> Report:
     """The page for this evidence; sections without content are left out."""
-    environment = Environment(
-        loader=PackageLoader("halign.reporting", "templates"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(pct=pct, signed=plus, duration=lambda s: duration(s) if s is not None else "–")
-    environment.filters["figure"] = lambda x: "–" if x is None else f"{x:.3g}"
+    filled = environment()
+    filled.filters.update(pct=pct, signed=plus, duration=lambda s: duration(s) if s is not None else "–")
+    filled.filters["figure"] = lambda x: "–" if x is None else f"{x:.3g}"
     base, shown = evidence.base, _shown(evidence)
     context = {
         "evidence": evidence,
@@ -96,7 +90,7 @@ def render(evidence: Evidence) -> Report:
         "FEW": FEW_TURNS,
         "environment": json.dumps(dict(evidence.environment), indent=1),
     }
-    return Report(environment.get_template("report.html.jinja").render(context))
+    return Report(filled.get_template("report.html.jinja").render(context))
 
 
 def _shown(evidence: Evidence) -> list[str]:

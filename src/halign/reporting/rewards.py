@@ -31,6 +31,7 @@ def reward_panel(entry: ModelEntry) -> Panel | None:
         f"reliability of {entry.name}",
         "confidence σ(|difference of rewards|)",
         "accuracy",
+        size=(960, 420),
     )
     return Panel(
         f"reward-{entry.name}",

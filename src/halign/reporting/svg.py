@@ -104,12 +104,18 @@ def _svg(parts: Sequence[str], title: str, size: tuple[int, int] = (WIDTH, HEIGH
     return Markup(f"{head}{''.join(parts)}</svg>")
 
 
-def lines(series: Sequence[Series], title: str, x_label: str = "step", y_label: str = "") -> Markup:
+def lines(
+    series: Sequence[Series],
+    title: str,
+    x_label: str = "step",
+    y_label: str = "",
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+) -> Markup:
     """A line chart; series with ``marks`` are drawn as points. Empty markup if there is nothing to draw."""
     points = [p for s in series for p in s.points]
     if not points:
         return Markup("")
-    frame = _Frame(points, x_label, y_label)
+    frame = _Frame(points, x_label, y_label, size=size)
     parts = frame.parts()
     for s in series:
         if not s.points:
@@ -122,7 +128,7 @@ def lines(series: Sequence[Series], title: str, x_label: str = "step", y_label: 
                 f'<circle class="dot {s.css}" cx="{frame.x(x)}" cy="{frame.y(y)}" r="3"/>'
                 for x, y in s.points
             ]
-    return _svg(parts, title)
+    return _svg(parts, title, size)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
 def _sees(row: Row) -> str:
+    if type(row["chosen"]) is not str:  # said of every row of every file of pairs, so the quick answer first
+        return ""
     if not all_text(row, "chosen", "rejected") or not isinstance(row.get("prompt", ""), str):
         return ""
     opened = [row["prompt"]] if "prompt" in row else [row["chosen"], row["rejected"]]

@@ -75,6 +75,8 @@ def _rating(annotation: Any) -> float | None:
 
 
 def _sees_pair(row: Row) -> str:
+    if "score_chosen" not in row and "chosen_rating" not in row:  # said of every row of every file of pairs
+        return ""
     names = _scores(row)
     if names is None or not is_list(row["chosen"]) or not is_list(row["rejected"]):
         return ""

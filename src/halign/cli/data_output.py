@@ -1,0 +1,41 @@
+"""What operations on rows have in common on the command line: where they write, and what they say in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from halign.cli import data_views as views
+from halign.curation.output import Outcome, dropped_path
+from halign.errors import DataError
+
+SHOWN_ERRORS = 20
+
+Output = Annotated[
+    Path, typer.Argument(metavar="OUT", help="The new file, .jsonl or .jsonl.gz.", show_default=False)
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+Dropped = Annotated[
+    bool, typer.Option("--dropped", help="Write the rows left out, with the reason, to OUT.dropped.jsonl.")
+]
+
+
+def print_outcome(
+    console: Console,
+    file: Path,
+    output: Path,
+    outcome: Outcome,
+    skipped: Sequence[DataError] = (),
+    dropped: bool = False,
+) -> None:
+    """How many rows were read, kept and dropped, and why."""
+    views.list_errors(console, skipped, SHOWN_ERRORS)
+    rows = [("read", f"{outcome.read:,}"), ("kept", f"{outcome.kept:,}")]
+    rows += [(f"dropped: {why}", f"{n:,}") for why, n in outcome.dropped.most_common()]
+    if dropped:
+        rows.append(("dropped rows", str(dropped_path(output))))
+    views.print_table(console, f"{file.name} -> {output}", rows)
