@@ -14,15 +14,18 @@ import torch
 from tests.conftest import conversation_rows, make_llama, make_tokenizer
 
 from halign.critics import HeadCritic, SeparateCritic, make_critic
+from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.items import Path as TokenPath
 from halign.loops import gradient_log, run
 from halign.loops.online import Online, minibatches
 from halign.loops.ppo import Ppo, PpoSettings
+from halign.loops.prompts import Prompt, demonstrations, find_prompts
 from halign.loops.registry import find, resolve
 from halign.loops.rollouts import Rollout
 from halign.models import Policy
 from halign.readers import read
+from halign.render import Renderer
 from halign.rewards.facts import Facts
 from halign.rewards.protocol import LearnedReward
 from halign.rewards.starting import from_causal
@@ -327,7 +330,12 @@ def test_groups_of_one_are_refused(tokenizer, tmp_path, name) -> None:
         ("rloo", {"temperature": 0.7}, "only 1 will do"),
         ("ppo", {"kl_horizon": 5.0}, "kl_horizon would have no effect"),
         ("ppo", {"pretrain_items": 5}, "it needs pretrain_weight"),
-        ("ppo", {"critic": "separate", "critic_detached": True}, "critic_detached would have no effect"),
+        ("ppo", {"critic": "separate", "critic_detached": False}, "critic_detached would have no effect"),
+        ("ppo", {"target_kl": 6.0, "beta": 0.0}, "target_kl would have no effect"),
+        ("rloo", {"lora_alpha": 8.0}, "lora_alpha would have no effect: it needs lora_rank"),
+        ("rloo", {"embedding_learning_rate": 1e-4}, "only optimizer=muon"),
+        ("rloo", {"optimizer": "sgd", "adam_beta2": 0.9}, "sgd has no second moment"),
+        ("rloo", {"minibatches": 1, "stop_kl": 0.1}, "stop_kl would have no effect"),
         ("rloo", {"eval_every": 1}, "there is no evaluation data"),
         ("rloo", {"max_new_tokens": 512}, "none of at most 0 tokens"),
     ],
@@ -530,3 +538,33 @@ def test_every_setting_says_what_it_is() -> None:
         assert all(f.description for f in loop.settings.model_fields.values())
         resolve(loop, {})
         assert loop.needs == ("reward",)
+
+
+def test_scores_are_shifted_before_they_are_cut() -> None:
+    """A reward model's zero lies anywhere: rewards of 6, 7 and 9 where demonstrations have 7 are -1, 0 and 2, cut at 1.5."""
+    method = Ppo(PpoSettings(shift_rewards=True, clip_rewards=1.5, missing_stop_penalty=0.25))
+    method.memory["shift"] = 7.0
+    prompt = Prompt("c", Dialogue.of("?"), np.ones(1, np.int32))
+    path = TokenPath(prompt.ids, np.ones(1, np.int32))
+    drawn = [Rollout(prompt, 0, path, "", finished, score) for score, finished in ((6, 1), (7, 0), (9, 1))]
+    assert method.scores(drawn).tolist() == [-1.0, -0.25, 1.5]
+
+
+def test_prompts_of_every_form_of_data(tokenizer) -> None:
+    """Plain text, a greeting that nobody asked for, and turns that are not to be learnt; as the loops of rounds ask them."""
+    renderer = Renderer(tokenizer)
+
+    def found(rows: Any) -> list[str]:
+        return [p.dialogue.messages[-1].content for p in find_prompts(read(rows), renderer)]
+
+    assert found([{"prompt": "2+2=", "completion": "4"}]) == ["2+2="]
+    said = [
+        ("assistant", "Hello"),
+        ("user", "Hi"),
+        ("assistant", "Yes?"),
+        ("user", "Help"),
+        ("assistant", "No"),
+    ]
+    assert found([{"messages": [{"role": r, "content": c} for r, c in said]}]) == ["Hi", "Help"]
+    shown = demonstrations(read([{"prompt": "2+2=", "completion": "4"}]))
+    assert [(p.messages[0].content, reply) for p, reply in shown] == [("2+2=", "4")]

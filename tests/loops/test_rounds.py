@@ -217,6 +217,15 @@ def test_mistakes_are_named_before_anything_is_sampled(
         go("online_dpo", answering, tmp_path / "run")
 
 
+def test_prompts_without_room_for_a_reply_are_named_before_anything_is_sampled(
+    tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Job, "run", lambda self: pytest.fail("it began"))
+    policy = Policy(make_llama(tokenizer, max_position_embeddings=16), tokenizer, "memory")
+    with pytest.raises(HalignError, match=r"prompt 0 has \d+ tokens, and the model has positions for 16"):
+        run("raft", policy, DATA, reward=Says(), output=tmp_path / "run", **SETTINGS)
+
+
 def test_replies_that_were_cut_off_teach_nothing(tokenizer: Any, tmp_path: Path) -> None:
     policy = Policy(make_llama(tokenizer), tokenizer, "memory")  # of random weights: it never stops
     with pytest.raises(HalignError, match=r"nothing to learn from: .* replies cut off at max_new_tokens"):
@@ -270,6 +279,18 @@ def test_judges_that_give_nonsense_are_named(answering: Path, tmp_path: Path) ->
     ):
         with pytest.raises(HalignError, match=says):
             go(name, answering, tmp_path / says[:8], evaluation=None, overwrite=True, **given)
+
+
+def test_no_reward_without_a_number_is_written_down(answering: Path, tmp_path: Path) -> None:
+    """Held-out replies are graded before anything is learnt; the same call with a reward that works goes on."""
+
+    class Broken:
+        def score(self, prompts: Any, replies: Any) -> list[float]:
+            return [float("nan")] * len(replies)
+
+    with pytest.raises(HalignError, match="reward: nan came back where a finite number"):
+        go("raft", answering, tmp_path / "run", reward=Broken())
+    assert not (tmp_path / "run" / "rounds" / "0" / "evaluation.jsonl").exists()
 
 
 def test_chunks_are_whole_or_not_there(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from halign.catalogue import shown, type_name
 from halign.config import TrainSettings, parse_overrides, read_yaml
-from halign.errors import HalignError
+from halign.errors import DataError, HalignError
+from halign.examples import Demonstration, Example
 from halign.loops import find, run
 from halign.loops.contract import Loop
 from halign.loops.registry import resolve
@@ -43,7 +44,6 @@ def run_loop(
         HalignError: for settings, data or a model that will not do.
     """
     from halign.models import load
-    from halign.readers import read
     from halign.rewards.find import find_preferences, find_reward
     from halign.run_folder import RunFolder
 
@@ -64,9 +64,9 @@ def run_loop(
     reward, preferences = places.get("reward"), places.get("preferences")
     judged = find_reward(reward) if reward is not None else None
     compared = find_preferences(preferences) if preferences is not None else None
-    examples, held_out = list(read(places["data"])), places.get("evaluation")
+    examples, held_out = examples_of(places["data"]), places.get("evaluation")
     if held_out is not None:
-        evaluation = list(read(held_out))
+        evaluation = examples_of(held_out)
     else:
         examples, evaluation = divided(examples, float(places.get("eval_share", EVAL_SHARE)))
     done = run(
@@ -84,6 +84,21 @@ def run_loop(
     )
     Console().print(before_and_after(done.metrics))
     Console().print(f"model: {folder / 'model'}    report: halign report {folder}", highlight=False)
+
+
+def examples_of(source: Any) -> list[Example]:
+    """The examples of a file or data set; of one that holds prompts alone, dialogues of which nothing is learnt.
+
+    Raises:
+        DataError: as ``halign.read``.
+    """
+    from halign.readers import read, read_prompts
+
+    try:
+        return list(read(source))
+    except DataError:
+        found = read_prompts(source)  # raises that error again where these are no prompts
+    return [Demonstration(prompt, prompt.meta["conversation"], ()) for prompt in found]
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Asked:
 
 def asked(examples: Sequence[Example], *, answered: bool = False) -> list[Asked]:
     """The distinct prompts of examples, in order: of a dialogue, the turns before each agent turn (or before each of its
-    ``turns``), and the whole where it ends with somebody else's turn.
+    ``turns``), and the whole where it ends with somebody else's turn, or is plain text of which nothing is learnt.
 
     Args:
         answered: only those with an answer in the data.
@@ -64,7 +64,8 @@ def _of(e: Example) -> Iterator[Asked]:
                     learnt = i in e.turns
                 if i and learnt:
                     yield Asked(e.dialogue[:i], e.conversation, message)
-            if turns and turns[-1].role not in ("assistant", "raw"):
+            unanswered = e.dialogue.is_raw and isinstance(e, Demonstration) and e.turns == ()
+            if turns and (unanswered or turns[-1].role not in ("assistant", "raw")):
                 yield Asked(e.dialogue, e.conversation)
         case Preference():
             yield Asked(e.prompt, e.conversation, e.chosen if e.preference >= 0.5 else e.rejected)
@@ -84,17 +85,17 @@ def of_round(count: int, wanted: int | None, number: int, seed: int) -> list[int
     """
     if wanted is None or wanted >= count:
         return list(range(count))
-    waiting: list[int] = []
-    turn = 0
-    chosen: list[int] = []
-    for _ in range(number):
-        if len(waiting) < wanted:
-            fresh = np.random.default_rng((seed, turn)).permutation(count).tolist()
-            turn += 1
-            due = {*waiting}
-            waiting += [i for i in fresh if i not in due] + [i for i in fresh if i in due]
-        chosen, waiting = waiting[:wanted], waiting[wanted:]
-    return chosen
+    begin, end = (number - 1) * wanted, number * wanted
+    # passes over all prompts, end to end; those that a round still has of the pass before stand last in the next
+    before: list[int] = []
+    order: list[int] = []
+    for turn in range((end - 1) // count + 1):
+        before, left = order, turn * count % wanted
+        due = {*order[count - left :]}
+        fresh = np.random.default_rng((seed, turn)).permutation(count).tolist()
+        order = [i for i in fresh if i not in due] + [i for i in fresh if i in due]
+    first = (end - 1) // count * count  # place of ``order`` among all passes
+    return [*before, *order][begin - first + len(before) : end - first + len(before)]
 
 
 def row(one: Asked) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from halign.loops.contract import LoopSettings
 from halign.train_settings import TrainSettings
@@ -93,6 +93,30 @@ class GradientSettings(LoopSettings):
         if value != 1:
             raise ValueError("a policy gradient is of the distribution that is drawn from: only 1 will do")
         return value
+
+    @model_validator(mode="after")
+    def _no_setting_in_vain(self) -> GradientSettings:
+        for name, (effective, why) in self.effects().items():
+            default = type(self).model_fields[name].get_default()
+            # spelling out a default is no mistake: a recorded config.yaml does
+            if not effective and getattr(self, name) != default:
+                raise ValueError(f"{name} would have no effect: {why}")
+        return self
+
+    def effects(self) -> dict[str, tuple[bool, str]]:
+        """Settings that need others: whether they have an effect, and why they would have none."""
+        low_rank = (bool(self.lora_rank), "it needs lora_rank")
+        updates = self.epochs * self.minibatches
+        return {
+            "lora_alpha": low_rank,
+            "lora_targets": low_rank,
+            "embedding_learning_rate": (self.optimizer == "muon", "only optimizer=muon has it"),
+            "adam_beta2": (self.optimizer != "sgd", "sgd has no second moment"),
+            "stop_kl": (
+                updates > 1,
+                "there is one update an iteration; it needs epochs or minibatches above 1",
+            ),
+        }
 
     def of_training(self) -> TrainSettings:
         """The settings by which the model is made ready and its optimisers are built."""

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.loops.groups import Group, Pair
-from halign.rewards.protocol import Preferences, Reward
+from halign.rewards.protocol import Comparison, Preferences, Reward
 
 Row = dict[str, Any]
 Asks = Callable[[Group], Sequence[Pair]]
@@ -31,10 +32,8 @@ def judge(
     judged = [replace(g, beats={}) for g in groups]
     while wanted := [(n, pair) for n, g in enumerate(judged) for pair in asks(g) if g.known(*pair) is None]:
         comparisons = [(judged[n].prompt, judged[n].words(i), judged[n].words(j)) for n, (i, j) in wanted]
-        answers = preferences.prefers(comparisons)
-        _check(answers, len(wanted), "preferences", lambda p: 0 <= p <= 1, "a probability")
-        for (n, pair), p in zip(wanted, answers, strict=True):
-            judged[n] = replace(judged[n], beats={**(judged[n].beats or {}), pair: float(p)})
+        for (n, pair), p in zip(wanted, preferred(preferences, comparisons), strict=True):
+            judged[n] = replace(judged[n], beats={**(judged[n].beats or {}), pair: p})
     return judged
 
 
@@ -60,10 +59,30 @@ def with_judgement(group: Group, row: Mapping[str, Any]) -> Group:
 
 def _rewarded(groups: Sequence[Group], reward: Reward) -> list[Group]:
     asked = [(g.prompt, words) for g in groups for words in g.replies]
-    scores = reward.score([p for p, _ in asked], [words for _, words in asked])
-    _check(scores, len(asked), "reward", math.isfinite, "a finite number")
-    each = iter(map(float, scores))
+    each = iter(rewards_of(reward, [p for p, _ in asked], [words for _, words in asked]))
     return [replace(g, rewards=tuple(next(each) for _ in g.replies)) for g in groups]
+
+
+def rewards_of(reward: Reward, prompts: Sequence[Dialogue], replies: Sequence[str]) -> list[float]:
+    """What a reward says.
+
+    Raises:
+        HalignError: if that is not a finite number for every reply.
+    """
+    scores = reward.score(prompts, replies)
+    _check(scores, len(replies), "reward", math.isfinite, "a finite number")
+    return [float(score) for score in scores]
+
+
+def preferred(preferences: Preferences, comparisons: Sequence[Comparison]) -> list[float]:
+    """What preferences say.
+
+    Raises:
+        HalignError: if that is not a probability for every comparison.
+    """
+    answers = preferences.prefers(comparisons)
+    _check(answers, len(comparisons), "preferences", lambda p: 0 <= p <= 1, "a probability")
+    return [float(p) for p in answers]
 
 
 def _check(values: Sequence[float], count: int, who: str, fine: Callable[[float], bool], what: str) -> None:

@@ -23,9 +23,10 @@ from halign.equip import build_optimizers, equip
 from halign.errors import HalignError
 from halign.items import Item
 from halign.loops import gradient_log
+from halign.loops.asked import of_round
 from halign.loops.contract import Task
 from halign.loops.policy_gradient import PolicyGradient, Row
-from halign.loops.prompts import demonstrations, drawn, find_prompts, fingerprint
+from halign.loops.prompts import demonstrations, find_prompts, fingerprint
 from halign.loops.rollouts import Collector, Rollout, reference_of
 from halign.models import fingerprint as model_fingerprint
 from halign.processes import Processes, make_accelerator
@@ -126,7 +127,9 @@ class Online:
                 raise HalignError("eval_every would have no effect: there is no evaluation data")
             return []
         found = find_prompts(self.task.evaluation, self.renderer, room)
-        return [found[i] for i in sorted(drawn(len(found), self.settings.eval_prompts, 0, EVALUATION_SEED))]
+        return [
+            found[i] for i in sorted(of_round(len(found), self.settings.eval_prompts, 1, EVALUATION_SEED))
+        ]
 
     def _pretrain_items(self) -> list[Item]:
         """Demonstrations for PPO-ptx, in an order of their own."""
@@ -191,7 +194,7 @@ class Online:
             shown = demonstrations(self.task.examples)
             if not shown:
                 raise HalignError("shift_rewards needs replies in the examples: there are prompts alone")
-            chosen = drawn(len(shown), SHIFT_REPLIES, 0, self.settings.seed)
+            chosen = of_round(len(shown), SHIFT_REPLIES, 1, self.settings.seed)
             scores = self._scores([shown[i][0] for i in chosen], [shown[i][1] for i in chosen])
             self.method.memory["shift"] = float(np.mean(scores))
         return 0
@@ -208,7 +211,7 @@ class Online:
     def _iterate(self, index: int) -> Row:
         s = self.settings
         clock = gradient_log.Clock()
-        prompts = [self.prompts[i] for i in drawn(len(self.prompts), s.prompts, index, s.seed)]
+        prompts = [self.prompts[i] for i in of_round(len(self.prompts), s.prompts, index + 1, s.seed)]
         rollouts = self.collector.draw(prompts, s.samples, s.max_new_tokens, _derived(s.seed, index))
         clock.lap("sample")
         sharing = self.collector.read(rollouts)

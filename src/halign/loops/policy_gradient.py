@@ -63,9 +63,11 @@ class PolicyGradient:
         return float(self.settings.max_new_tokens if item.kind == "rollouts" else 0)
 
     def scores(self, rollouts: Sequence[Rollout]) -> Array:
-        """Scores as they are learnt from, float64 [N]: cut, and less the penalty of replies that never stop."""
+        """Scores as they are learnt from, float64 [N]: shifted (``memory["shift"]``, taken off), then cut, and less the penalty
+        of replies that never stop. Cut before, a reward far from 0 would say the same of every reply."""
         s: GradientSettings = self.settings
-        found = clip_scores(np.array([r.score for r in rollouts], dtype=np.float64), s.clip_rewards)
+        given = np.array([r.score for r in rollouts], dtype=np.float64) - self.memory.get("shift", 0.0)
+        found = clip_scores(given, s.clip_rewards)
         return found - s.missing_stop_penalty * np.array([not r.finished for r in rollouts])
 
     def weigh(self, rollouts: Sequence[Rollout]) -> None:

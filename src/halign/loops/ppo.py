@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from halign.critics import CriticKind
 from halign.loops.advantages import explained_variance, gae, token_rewards, whiten
@@ -75,32 +75,17 @@ class PpoSettings(GradientSettings):
         None, ge=1, description="demonstrations in a step; unset: as many as replies"
     )
 
-    @model_validator(mode="after")
-    def _effective(self) -> PpoSettings:
-        given = self.model_fields_set
-        wrong = {
-            "kl_horizon": ("kl_horizon" in given and self.target_kl is None, "it needs target_kl"),
-            "critic_detached": (
-                "critic_detached" in given and self.critic != "head",
-                "only critic=head shares the trunk",
-            ),
-            "pretrain_data": (
-                bool(self.pretrain_data) and not self.pretrain_weight,
-                "it needs pretrain_weight",
-            ),
-            "pretrain_items": (
-                bool(self.pretrain_items) and not self.pretrain_weight,
-                "it needs pretrain_weight",
-            ),
-            "target_kl": (
-                self.target_kl is not None and not self.beta,
-                "beta=0 stays 0, whatever it is multiplied by",
-            ),
+    def effects(self) -> dict[str, tuple[bool, str]]:
+        """See ``GradientSettings``."""
+        mixed = (bool(self.pretrain_weight), "it needs pretrain_weight")
+        return {
+            **super().effects(),
+            "kl_horizon": (self.target_kl is not None, "it needs target_kl"),
+            "critic_detached": (self.critic == "head", "only critic=head shares the trunk"),
+            "pretrain_data": mixed,
+            "pretrain_items": mixed,
+            "target_kl": (bool(self.beta), "beta=0 stays 0, whatever it is multiplied by"),
         }
-        for name, (vain, why) in wrong.items():
-            if vain:
-                raise ValueError(f"{name} would have no effect: {why}")
-        return self
 
 
 def adapted(beta: float, kl: float, *, target: float, replies: int, horizon: float) -> float:
@@ -124,8 +109,8 @@ def adapted(beta: float, kl: float, *, target: float, replies: int, horizon: flo
 class Ppo(PolicyGradient):
     r"""PPO with a critic.
 
-    - Reward: each token's :math:`-\beta (\log\pi - \log\pi_\mathrm{ref})` (k1), and the score on the last token; optionally cut,
-      shifted so that demonstrations have mean 0, less a penalty for replies that never stop, whitened.
+    - Reward: each token's :math:`-\beta (\log\pi - \log\pi_\mathrm{ref})` (k1), and the score on the last token; optionally
+      shifted so that demonstrations have mean 0, then cut, less a penalty for replies that never stop, whitened.
     - Advantage: GAE over the reply's tokens with the critic's values, whitened over the iteration.
     - Length normalisation: the mean over all tokens of a step (``tokens``).
     - Losses: clipped policy loss, clipped value loss, and with ``pretrain_weight`` the log-likelihood of demonstrations
@@ -157,7 +142,7 @@ class Ppo(PolicyGradient):
         """Advantages and returns; adapts beta for the next iteration."""
         s, beta = self.settings, self.beta
         self.weigh(rollouts)
-        scores = self.scores(rollouts) - self.memory.get("shift", 0.0)
+        scores = self.scores(rollouts)
         rewards = [
             token_rewards(r.logps, r.ref_logps, score, beta)
             for r, score in zip(rollouts, scores, strict=True)

@@ -15,6 +15,8 @@ from halign.examples import Example
 from halign.loops.contract import Loop, LoopSettings, Task
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from halign.models import Policy
     from halign.rewards.protocol import Preferences, Reward
     from halign.training import Run
@@ -66,11 +68,14 @@ def resolve(loop: Loop, settings: Mapping[str, Any]) -> LoopSettings:
     try:
         return loop.settings(**settings)
     except ValidationError as error:
-        lines = [
-            f"{loop.name}.{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})"
-            for e in error.errors()
-        ]
-        raise HalignError("; ".join(lines)) from None
+        raise HalignError("; ".join(_line(loop.name, e) for e in error.errors())) from None
+
+
+def _line(name: str, error: ErrorDetails) -> str:
+    said = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:  # of several settings, of which the message names those that matter
+        return f"{name}: {said}"
+    return f"{name}.{'.'.join(map(str, error['loc']))}: {said} (got {error['input']!r})"
 
 
 def run(

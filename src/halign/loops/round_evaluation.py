@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from halign.dialogue import Dialogue
 from halign.evaluate import Interval, difference, log_ratios, mean
 from halign.loops.asked import Asked
+from halign.loops.judging import preferred, rewards_of
 from halign.loops.round_files import Chunked, Row
 from halign.models import Policy
 from halign.rewards.protocol import Preferences, Reward
@@ -64,16 +64,11 @@ def evaluate(
             for one, s, k in zip(prompts[begin:end], samples, kl, strict=True)
         ]
         if reward is not None:
-            _add(rows, "reward", map(float, reward.score(some, words)))
+            _add(rows, "reward", rewards_of(reward, some, words))
         elif preferences is not None:
             others = [r["text"] for r in first[begin:end]]
-            _add(
-                rows,
-                "win",
-                preferences.prefers(list(zip(some, words, others, strict=True)))
-                if first
-                else [0.5] * len(some),
-            )
+            compared = list(zip(some, words, others, strict=True)) if first else []
+            _add(rows, "win", preferred(preferences, compared) if first else [0.5] * len(some))
         return rows
 
     return figures(Chunked(folder / FILE, len(prompts), chunk).fill(make, after), first)
@@ -111,6 +106,6 @@ def _plain(rows: Sequence[Row], key: str) -> float:
     return sum(float(r[key]) for r in rows) / len(rows)
 
 
-def _add(rows: Sequence[Row], name: str, values: Any) -> None:
+def _add(rows: Sequence[Row], name: str, values: Sequence[float]) -> None:
     for row, value in zip(rows, values, strict=True):
-        row[name] = float(value)
+        row[name] = value

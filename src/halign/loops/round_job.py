@@ -30,6 +30,7 @@ from halign.progress import Display
 from halign.readers import read, write_jsonl
 from halign.run_folder import RunFolder, load_result
 from halign.sampling import Sample, TransformersSampler
+from halign.sampling.local import Settings, rows_of
 from halign.training import Interrupted, Run, make_accelerator, train
 from halign.watch import stop_asked
 
@@ -57,6 +58,10 @@ class Job:
         self.held = asked(task.evaluation)[: self.settings.eval_prompts] if task.evaluation else []
         self.folder = RunFolder(task.output)
         self.renderer = make_renderer(self.policy, self.config)
+        every = [self.renderer.prompt(one.prompt) for one in (*self.prompts, *self.held)]
+        rows_of(
+            self.policy.model, every, Settings()
+        )  # a prompt without room for a reply shows now, not in some round
         self.seconds: dict[str, float] = {}
         self.record: Row = {
             **task.record,
