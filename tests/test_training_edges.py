@@ -411,3 +411,14 @@ def test_nan_differences_do_not_pass_for_agreement(tokenizer: Any, tmp_path: Pat
     monkeypatch.setattr(preflight_model, "_separate", lambda *a: torch.full((4,), float("nan")))
     found = {f.name: f.level for f in check_model(trainer)}
     assert found["trie_differs"] == "error"
+
+
+def test_a_policy_that_moves_is_measured_anew(tokenizer: Any) -> None:
+    """On a GPU, masks are given otherwise than on a CPU."""
+    policy = Policy(make_llama(tokenizer), tokenizer, "memory")
+    before = policy.capability
+    policy.move("cpu")
+    assert policy.capability is before
+    policy.move("meta")
+    assert policy.device.type == "meta"
+    assert "capability" not in policy.__dict__

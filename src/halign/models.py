@@ -62,6 +62,12 @@ class Policy:
         """Where the weights are."""
         return next(self.model.parameters()).device
 
+    def move(self, device: str | torch.device) -> None:
+        """Put the model on a device. How it is to be given its masks depends on the kind of device, and is measured anew."""
+        if torch.device(device).type != self.device.type:
+            self.model.to(device)
+            self.__dict__.pop("capability", None)
+
     def save(self, folder: str | Path) -> None:
         """Write a plain Hugging Face folder (safetensors), or an adapter folder for a peft model."""
         self.model.save_pretrained(folder)  # type: ignore[operator]

@@ -6,9 +6,10 @@ from typing import Any
 
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, gather_object
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, gather_object
 
 from halign import measures
+from halign.models import Policy
 
 
 def make_accelerator(dtype: str) -> Accelerator:
@@ -18,6 +19,12 @@ def make_accelerator(dtype: str) -> Accelerator:
     # passes, of which there need not be as many
     alone = DistributedDataParallelKwargs(broadcast_buffers=False)
     return Accelerator(mixed_precision="bf16" if dtype == "bf16" else "no", kwargs_handlers=[alone])
+
+
+def put_on_device(policy: Policy, accelerator: Accelerator) -> None:
+    """The policy where it will compute, before anything is measured on it. FSDP and DeepSpeed place its parts themselves."""
+    if accelerator.distributed_type not in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        policy.move(accelerator.device)
 
 
 class Processes:

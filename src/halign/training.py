@@ -32,7 +32,7 @@ from halign.models import Policy, fingerprint
 from halign.plan import Pack, Plan, Step
 from halign.preflight_model import check_positions, preflight
 from halign.prepare import Prepared, prepare
-from halign.processes import Processes, make_accelerator
+from halign.processes import Processes, make_accelerator, put_on_device
 from halign.progress import Display, step_note
 from halign.quantize import quantized_to
 from halign.reference import items_fingerprint
@@ -145,6 +145,7 @@ class Trainer:
         self.policy, self.config, self.settings = policy, config, config.train
         self.folder, self.display = folder, display
         self.accelerator = make_accelerator(self.settings.dtype)
+        put_on_device(policy, self.accelerator)
         self.processes = Processes(self.accelerator)
         self.rank, self.ranks, self.main = self.processes.rank, self.processes.ranks, self.processes.main
         set_seed(self.settings.seed)

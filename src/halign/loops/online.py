@@ -29,7 +29,7 @@ from halign.loops.policy_gradient import PolicyGradient, Row
 from halign.loops.prompts import demonstrations, find_prompts, fingerprint
 from halign.loops.rollouts import Collector, Rollout, reference_of
 from halign.models import fingerprint as model_fingerprint
-from halign.processes import Processes, make_accelerator
+from halign.processes import Processes, make_accelerator, put_on_device
 from halign.progress import Display
 from halign.quantize import quantized_to
 from halign.render import Renderer
@@ -74,6 +74,7 @@ class Online:
             )
         self.policy, self.folder = task.policy, RunFolder(task.output)
         self.accelerator = make_accelerator(s.dtype)
+        put_on_device(task.policy, self.accelerator)
         if Processes(self.accelerator).ranks > 1:
             raise HalignError(f"{method.name} runs in one process; start it without accelerate launch")
         set_seed(s.seed)

@@ -26,12 +26,13 @@ from halign.loops.round_files import Chunked, Row
 from halign.loops.round_settings import RoundSettings
 from halign.models import fingerprint as model_fingerprint
 from halign.prepare import make_renderer
+from halign.processes import make_accelerator, put_on_device
 from halign.progress import Display
 from halign.readers import read, write_jsonl
 from halign.run_folder import RunFolder, load_result
 from halign.sampling import Sample, TransformersSampler
 from halign.sampling.local import Settings, rows_of
-from halign.training import Interrupted, Run, make_accelerator, train
+from halign.training import Interrupted, Run, train
 from halign.watch import stop_asked
 
 if TYPE_CHECKING:
@@ -75,8 +76,9 @@ class Job:
     def run(self) -> Run:
         """Everything, in order."""
         self._claim()
-        if self.policy.device.type == "cpu":  # training would put it there; sampling comes first
-            self.policy.model.to(make_accelerator(self.config.train.dtype).device)
+        put_on_device(
+            self.policy, make_accelerator(self.config.train.dtype)
+        )  # sampling comes before training
         first = self.settings.start == "first"
         self.start = copy.deepcopy(self.policy) if self.held or first else None
         logged = {row["step"]: row for row in self.folder.metrics()}
