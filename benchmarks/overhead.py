@@ -53,8 +53,8 @@ def measure(workload: Workload, dtype: Dtype, objective: str, repeats: int = 5) 
         def bare() -> None:
             for batch in batches:
                 trainer.accelerator.backward(trainer.scorer(batch).logps.mean())
-            trainer.accelerator.clip_grad_norm_(trainer.trainable, 1.0)
-            for optimizer in trainer.optimizers:
+            trainer.accelerator.clip_grad_norm_(trainer.stepper.trainable, 1.0)
+            for optimizer in trainer.stepper.optimizers:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
 

@@ -69,10 +69,10 @@ def test_gradients_are_those_of_pefts_forward(
 ) -> None:
     policy = adapted(tokenizer, **way)
     trainer = trainer_for(policy, "sft", tmp_path, **{"lora_rank": 3} | way)
-    for optimizer in trainer.optimizers:
+    for optimizer in trainer.stepper.optimizers:
         monkeypatch.setattr(optimizer, "step", lambda: None)
         monkeypatch.setattr(optimizer, "zero_grad", lambda set_to_none=True: None)
-    trainer.settings = trainer.settings.model_copy(update={"clip": None})
+    trainer.stepper.clip = None
     model: Any = policy.model
     trainer._step(trainer.plan.step(0))
     found = {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}

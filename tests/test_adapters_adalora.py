@@ -56,7 +56,7 @@ def test_the_penalty_is_what_peft_adds_to_a_loss(tokenizer: Any, tmp_path: Path)
     ids = torch.arange(3, 20)[None]
     with_penalty = model(input_ids=ids, labels=ids).loss
     without = model.get_base_model()(input_ids=ids, labels=ids).loss
-    penalty = trainer.ranks_of_layers.penalty()  # type: ignore[union-attr]
+    penalty = trainer.stepper.layers.penalty()  # type: ignore[union-attr]
     assert float((with_penalty - without).detach()) == pytest.approx(float(penalty.detach()), rel=1e-5)
 
 

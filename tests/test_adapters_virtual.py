@@ -107,9 +107,9 @@ def test_gradients_are_those_of_pefts_forward(
     model: Any = trainer.policy.model
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert [n for n in trained if "prompt_encoder" not in n] == []
-    monkeypatch.setattr(trainer.optimizers[0], "step", lambda: None)
-    monkeypatch.setattr(trainer.optimizers[0], "zero_grad", lambda set_to_none=True: None)
-    trainer.settings = trainer.settings.model_copy(update={"clip": None})
+    monkeypatch.setattr(trainer.stepper.optimizers[0], "step", lambda: None)
+    monkeypatch.setattr(trainer.stepper.optimizers[0], "zero_grad", lambda set_to_none=True: None)
+    trainer.stepper.clip = None
     trainer._step(trainer.plan.step(0))
     found = {n: p.grad.clone() for n, p in trained.items()}
     model.zero_grad()

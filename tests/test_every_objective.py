@@ -244,7 +244,7 @@ def test_a_list_of_sixteen_scores_as_its_paths_do_alone(tokenizer: Any, tmp_path
         moved(tokenizer), "dpo_pro", tmp_path, ranking_rows(), batch_items=100, max_tokens=100_000
     )
     pack = trainer.plan.pack(range(4))[0]
-    scored = trainer._scored(trainer.plan, pack, trainer.batch(trainer.plan, pack))
+    scored = trainer.stepper.scored(trainer.plan, pack, trainer.batch(trainer.plan, pack))
     with torch.no_grad():
         for response, slot in enumerate(pack.slots):
             path = trainer.plan.path(slot)

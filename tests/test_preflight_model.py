@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 
-from halign import training
+from halign import stepping
 from halign.attention import MaskScheme, Reach
 from halign.errors import HalignError
 from halign.models import Policy
@@ -125,13 +125,13 @@ def test_a_trie_read_at_the_wrong_token(
     tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The classic mistake of shifting by one."""
-    original = training.tree_batch
+    original = stepping.tree_batch
 
     def shifted(*args: Any, **more: Any) -> Any:
         batch = original(*args, **more)
         return replace(batch, read_at=(batch.read_at + 1).clamp(max=batch.input_ids.numel() - 1))
 
-    monkeypatch.setattr(training, "tree_batch", shifted)
+    monkeypatch.setattr(stepping, "tree_batch", shifted)
     caught(Policy(make_llama(tokenizer), tokenizer), tmp_path, "trie_differs", objective="preferred_ft")
 
 
@@ -139,7 +139,7 @@ def test_the_wrong_rotary_positions_are_caught(
     tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Positions counted along the row instead of along the path."""
-    original = training.tree_batch
+    original = stepping.tree_batch
 
     def rowwise(*args: Any, **more: Any) -> Any:
         batch = original(*args, **more)
@@ -147,7 +147,7 @@ def test_the_wrong_rotary_positions_are_caught(
             batch, position_ids=torch.arange(batch.input_ids.shape[1])[None].expand_as(batch.input_ids)
         )
 
-    monkeypatch.setattr(training, "tree_batch", rowwise)
+    monkeypatch.setattr(stepping, "tree_batch", rowwise)
     caught(Policy(make_llama(tokenizer), tokenizer), tmp_path, "trie_differs", objective="preferred_ft")
 
 

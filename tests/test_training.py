@@ -45,10 +45,10 @@ def step_gradients(
     trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Gradients of the first step before clipping, and its row; the weights stay."""
-    for optimizer in trainer.optimizers:
+    for optimizer in trainer.stepper.optimizers:
         monkeypatch.setattr(optimizer, "step", lambda: None)
         monkeypatch.setattr(optimizer, "zero_grad", lambda set_to_none=True: None)
-    trainer.settings = trainer.settings.model_copy(update={"clip": None})
+    trainer.stepper.clip = None
     row = trainer._step(trainer.plan.step(0))
     return {n: p.grad.clone() for n, p in trainer.policy.model.named_parameters() if p.grad is not None}, row
 
@@ -277,7 +277,7 @@ def test_kto_reference_point_is_of_the_global_step_and_works_with_a_batch_of_one
 
 
 def step_gradients_at(trainer: Trainer, index: int, monkeypatch: Any) -> tuple[None, dict[str, Any]]:
-    for optimizer in trainer.optimizers:
+    for optimizer in trainer.stepper.optimizers:
         monkeypatch.setattr(optimizer, "step", lambda: None)
     return None, trainer._step(trainer.plan.step(index))
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from halign.objectives.items import (
     Items,
     Lists,
     Pairs,
+    Rollouts,
     Singles,
     Tokens,
     ValueLists,
@@ -66,6 +68,7 @@ def bind(kind: Kind, scored: Scored) -> Items:
         "lists": _lists,
         "singles": _singles,
         "tokens": _tokens,
+        "rollouts": _rollouts,
     }
     return makers[kind](scored)
 
@@ -220,18 +223,46 @@ LIST_FIELDS = ("rewards", "ranks", "behaviour_logps", "prior_logps", "attribute_
 def _tokens(scored: Scored) -> Tokens:
     """Tokens of first responses: the demonstration itself, and what else is to be imitated."""
     picked = _Picked.of(scored, is_example)
-    item_of_response = torch.full((len(scored.scores.lengths),), -1, device=picked.device)
-    item_of_response[picked.responses()] = torch.arange(len(picked.items), device=picked.device)
-    owner = item_of_response[scored.scores.owner]
-    mine = owner >= 0
+    owner, mine = _token_owners(scored, picked)
     common = picked.common()
     return Tokens(
         logps=scored.scores.token_logps[mine],
         ref_logps=None if scored.reference is None else scored.reference[mine],
-        owner=owner[mine],
-        weight=common["weight"][owner[mine]],
+        owner=owner,
+        weight=common["weight"][owner],
         conversation=common["conversation"],
     )
+
+
+def _rollouts(scored: Scored) -> Rollouts:
+    """Tokens of the policy's own replies, with what was noted about each when it was drawn."""
+    picked = _Picked.of(scored, lambda i: i.kind == "rollouts")
+    owner, mine = _token_owners(scored, picked)
+    common, values = picked.common(), scored.scores.token_values
+    names = dict.fromkeys(name for item in picked.items for name in item.per_token)
+    noted: dict[str, Any] = {
+        # items stand in the order of their responses, and so do the scores' tokens
+        name: torch.from_numpy(np.concatenate([i.per_token[name] for i in picked.items])).to(picked.device)
+        for name in names
+    }
+    return Rollouts(
+        logps=scored.scores.token_logps[mine],
+        values=None if values is None else values[mine],
+        owner=owner,
+        weight=common["weight"][owner],
+        conversation=common["conversation"],
+        **noted,
+    )
+
+
+def _token_owners(scored: Scored, picked: _Picked) -> tuple[Tensor, Tensor]:
+    """Of the picked items' first responses: which item each token belongs to, int64 [T], and where they are among the scores'
+    tokens, bool [G]."""
+    item_of_response = torch.full((len(scored.scores.lengths),), -1, device=picked.device)
+    item_of_response[picked.responses()] = torch.arange(len(picked.items), device=picked.device)
+    owner = item_of_response[scored.scores.owner]
+    mine = owner >= 0
+    return owner[mine], mine
 
 
 def is_example(item: Item) -> bool:

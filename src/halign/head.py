@@ -250,3 +250,22 @@ def head_logps(
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else head.weight.dtype
     out: Tensor = _LinearLogps.apply(hidden, head.weight, head.bias, read, targets, transform, dtype)
     return out
+
+
+@torch.no_grad()
+def head_entropy(head: nn.Module, hidden: Tensor, transform: LogitTransform | None = None) -> Tensor:
+    """Entropy of the whole next-token distribution at each position, nats, float32 [M]. Arguments are ``head_logps``'s."""
+    transform = transform or LogitTransform()
+    kind = hidden.device.type
+    hidden = hidden * transform.input_scale if transform.input_scale != 1.0 else hidden
+    out = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+    plain = head if type(head) is nn.Linear else None
+    width = len(plain.weight) if plain is not None else 32_768
+    for rows in slices(slice(0, len(hidden)), chunk_rows(width, hidden.device)):
+        if plain is None:
+            logits = transform(head(hidden[rows]).float())
+        else:
+            dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else plain.weight.dtype
+            logits = linear_logits(hidden[rows].to(dtype), plain.weight.to(dtype), plain.bias, transform)
+        out[rows] = torch.special.entr(torch.softmax(logits, -1, dtype=torch.float32)).sum(-1)
+    return out

@@ -15,7 +15,7 @@ import numpy as np
 Ids = np.ndarray
 """Token ids, int32 [n]."""
 
-Kind = Literal["pairs", "lists", "singles", "tokens"]
+Kind = Literal["pairs", "lists", "singles", "tokens", "rollouts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,14 @@ class Path:
 @dataclass(frozen=True, slots=True)
 class Item:
     """One thing an objective sees: a response to imitate (1 path), a rated response (1), a pair (2: chosen, rejected),
-    or a list (K, best first).
+    a list (K, best first), or a reply that the policy drew itself (1).
 
     Attributes:
-        kind: which of ``Pairs``, ``Lists``, ``Singles``, ``Tokens`` it becomes.
+        kind: which of ``Pairs``, ``Lists``, ``Singles``, ``Tokens``, ``Rollouts`` it becomes.
         values: scalars by field name (``preference``, ``desirable``, ``chosen_win_rate``, ``rewards`` as a tuple ...);
             ``imitate``: its first response also serves the token objective of a mixture.
         turn: position of the response in its conversation (message index), -1 if unknown.
+        per_token: of a rollout, float32 [n] for its n response tokens, by field of ``Rollouts`` (``old_logps`` ...).
     """
 
     kind: Kind
@@ -59,6 +60,7 @@ class Item:
     weight: float = 1.0
     values: Mapping[str, float | bool | tuple[float, ...]] = field(default_factory=dict)
     turn: int = -1
+    per_token: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def tokens(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,19 +23,44 @@ Statistics = Mapping[str, Mapping[str, Tensor]]
 
 
 class Losses:
-    """The objectives of a run, weighted."""
+    """The objectives of a run, weighted.
 
-    def __init__(self, config: RunConfig, items: Sequence[Item], evaluation: Sequence[Item] = ()) -> None:
-        self.objectives = config.objectives
-        self.settings = {name: dict(values) for name, values in config.objective_settings.items()}
+    Args:
+        objectives: with their weights.
+        settings: of each, by its name.
+        counts: by an objective's name, what an item adds to that which the objective's mean is over; where it is not named, one,
+            or of a token objective the item's supervised tokens.
+
+    Attributes:
+        memory: statistics of the last step, for objectives that remember them.
+    """
+
+    def __init__(
+        self,
+        objectives: Sequence[tuple[Objective, float]],
+        settings: Mapping[str, Mapping[str, Any]],
+        counts: Mapping[str, Callable[[Item], float]] | None = None,
+    ) -> None:
+        self.objectives = list(objectives)
+        self.settings = {name: dict(values) for name, values in settings.items()}
+        self.counts = dict(counts or {})
+        self.memory: Statistics = {}
+
+    @classmethod
+    def of_run(cls, config: RunConfig, items: Sequence[Item], evaluation: Sequence[Item] = ()) -> Losses:
+        """Those of a training run.
+
+        Raises:
+            HalignError: if the data does not give what they need.
+        """
+        found = cls(config.objectives, config.objective_settings)
         if config.train.balance:
-            self._balance(items)
+            found._balance(items)
         everything = [*items, *evaluation]
         check_complete(everything)
-        for objective, _ in self.objectives:
-            check_needs(objective, self.settings[objective.name], everything)
-        self.memory: Statistics = {}
-        """Statistics of the last step, for objectives that remember them."""
+        for objective, _ in found.objectives:
+            check_needs(objective, found.settings[objective.name], everything)
+        return found
 
     def _balance(self, items: Sequence[Item]) -> None:
         rated = [bool(i.values["desirable"]) for i in items if i.kind == "singles"]
@@ -67,7 +92,11 @@ class Losses:
 
     def normalisers(self, items: Sequence[Item]) -> dict[str, float]:
         """Per objective, what its mean is over: weighted items, or weighted supervised tokens, of the global step."""
-        return {o.name: sum(i.weight * _counts(o.kind, i) for i in items) or 1.0 for o, _ in self.objectives}
+        return {o.name: sum(i.weight * self._count(o, i) for i in items) or 1.0 for o, _ in self.objectives}
+
+    def _count(self, objective: Objective, item: Item) -> float:
+        own = self.counts.get(objective.name)
+        return own(item) if own else _counts(objective.kind, item)
 
     def statistics_parts(self, own: Sequence[Scored], mismatched: Sequence[Scored]) -> dict[str, list[Items]]:
         """What each objective's statistics are computed from, one part per pack."""
@@ -200,6 +229,8 @@ def check_complete(items: Sequence[Item]) -> None:
 
 def _counts(kind: Kind, item: Item) -> int:
     """What an item adds to the mean of an objective of this kind."""
+    if kind == "rollouts":
+        return len(item.paths[0].response) if item.kind == kind else 0
     return supervised_tokens(item) if kind == "tokens" else int(item.kind == kind)
 
 

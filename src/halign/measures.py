@@ -11,6 +11,7 @@ from halign.objectives.items import (
     Items,
     Lists,
     Pairs,
+    Rollouts,
     Singles,
     Tokens,
     ValueLists,
@@ -20,7 +21,9 @@ from halign.objectives.items import (
 from halign.objectives.values import compared, tidied_values
 
 Sums = dict[str, tuple[float, float]]
-"""name -> (sum, count); their quotient is the mean that is logged. A count of 0 marks a plain sum (a loss's shares, tokens)."""
+"""name -> (sum, count); their quotient is the mean that is logged. A count of 0 marks a plain sum (a loss's shares, tokens),
+-1 the largest value (names that end in ``_max``)."""
+LARGEST = -1.0
 
 
 def measure(items: Items) -> Sums:
@@ -43,7 +46,7 @@ def measure(items: Items) -> Sums:
             values = {"best_logps": items.logps[:, 0]}
             if items.ref_logps is not None:
                 values["best_logratio"] = items.logps[:, 0] - items.ref_logps[:, 0]
-        elif isinstance(items, Tokens):
+        elif isinstance(items, Tokens) and not isinstance(items, Rollouts):
             values = {"nll": -items.logps}
         elif isinstance(items, ValueLists):
             values = _value_lists(items)
@@ -57,8 +60,14 @@ def measure(items: Items) -> Sums:
 
 
 def as_sums(values: Mapping[str, Tensor]) -> Sums:
-    """Values per item -> their sums and counts."""
-    return {k: (float(v.detach().sum()), float(v.numel())) for k, v in values.items() if v.numel()}
+    """Values per item -> their sums and counts; of a name that ends in ``_max``, the largest."""
+    return {
+        k: (float(v.detach().max()), LARGEST)
+        if k.endswith("_max")
+        else (float(v.detach().sum()), float(v.numel()))
+        for k, v in values.items()
+        if v.numel()
+    }
 
 
 def _pairs(pairs: Pairs) -> dict[str, Tensor]:
@@ -123,11 +132,13 @@ def _singles(singles: Singles) -> dict[str, Tensor]:
 def add(total: Sums, more: Sums) -> Sums:
     """Sum of two."""
     names = [*total, *(k for k in more if k not in total)]
-    zero = (0.0, 0.0)
     return {
-        k: (total.get(k, zero)[0] + more.get(k, zero)[0], total.get(k, zero)[1] + more.get(k, zero)[1])
-        for k in names
+        k: _added(total[k], more[k]) if k in total and k in more else total.get(k) or more[k] for k in names
     }
+
+
+def _added(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    return (max(a[0], b[0]), LARGEST) if a[1] == LARGEST else (a[0] + b[0], a[1] + b[1])
 
 
 def total(parts: Iterable[Sums]) -> Sums:
@@ -139,5 +150,5 @@ def total(parts: Iterable[Sums]) -> Sums:
 
 
 def means(sums: Sums) -> dict[str, float]:
-    """The quotients, and the plain sums."""
-    return {k: s / n if n else s for k, (s, n) in sums.items()}
+    """The quotients, the plain sums, the largest values."""
+    return {k: s / n if n > 0 else s for k, (s, n) in sums.items()}

@@ -95,9 +95,13 @@ class LiveReference:
         return cls(model, score, lambda: _adapters_off(model))
 
     @classmethod
-    def frozen(cls, model: nn.Module, score: Score) -> LiveReference:
-        """The model with the trainable parameters as they are now; they are copied, everything else is shared."""
-        kept = [(p, p.detach().clone()) for p in model.parameters() if p.requires_grad]
+    def frozen(cls, model: nn.Module, score: Score, part: nn.Module | None = None) -> LiveReference:
+        """The model with the trainable parameters as they are now; they are copied, everything else is shared.
+
+        Args:
+            part: the part of the model whose parameters count; None: all of it.
+        """
+        kept = [(p, p.detach().clone()) for p in (part or model).parameters() if p.requires_grad]
         return cls(model, score, lambda: _exchanged(kept))
 
     @torch.no_grad()

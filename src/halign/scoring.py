@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from halign.adapters.virtual import prepend
 from halign.attention import MaskScheme, model_masks
 from halign.casts import SharedCasts
-from halign.head import LogitTransform, head_logps
+from halign.head import LogitTransform, head_entropy, head_logps
 from halign.head_kl import Distributions, head_kl
 from halign.products import faster_linear
 from halign.trie import TreeBatch
@@ -30,6 +30,10 @@ class Scores:
         lengths: int64 [R].
         token_kl: float32 [G]; KL(reference || policy) of the whole next-token distribution each token was drawn from; None unless
             scored against a reference's distributions.
+        token_values: float32 [G]; what a critic makes of the state *before* each token, read where its log-probability is;
+            None without a critic.
+        token_entropy: float32 [G]; entropy in nats of the whole next-token distribution each token was drawn from; None unless
+            asked for. Without gradient.
         values: float32 [R, k]; what a reward model's k outputs are at the last token of each path; None from a language model.
             Where it is given, the log-probabilities are empty.
     """
@@ -40,11 +44,14 @@ class Scores:
     lengths: Tensor
     token_kl: Tensor | None = None
     values: Tensor | None = None
+    token_values: Tensor | None = None
+    token_entropy: Tensor | None = None
 
     @property
     def zero(self) -> Tensor:
         """Nothing, with a gradient of nothing to all that was computed."""
-        return (self.logps if self.values is None else self.values).sum() * 0.0
+        nothing = (self.logps if self.values is None else self.values).sum() * 0.0
+        return nothing if self.token_values is None else nothing + self.token_values.sum() * 0.0
 
 
 def unwrap(model: nn.Module) -> Any:
@@ -91,21 +98,39 @@ class Scorer(nn.Module):
         scheme: how the model takes masks (``halign.probe``).
         transform: what the model does around its LM head (``halign.probe``); None if it could not be found out, in which
             case the model's own logits are used whole, exact but hungry.
+        critic: (batch, the model's hidden states where log-probabilities are read [M, d] or None) -> values there [M]
+            (``halign.critics``).
     """
 
-    def __init__(self, model: nn.Module, scheme: MaskScheme, transform: LogitTransform | None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        scheme: MaskScheme,
+        transform: LogitTransform | None,
+        critic: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.scheme = scheme
         self.transform = transform
+        self.critic = critic
         if scheme.kernel == "trie":
             use_attention(unwrap(model), NAME)
 
-    def forward(self, batch: TreeBatch, against: Distributions | None = None) -> Scores:
+    def forward(
+        self,
+        batch: TreeBatch,
+        against: Distributions | None = None,
+        *,
+        entropy: bool = False,
+        values: bool = True,
+    ) -> Scores:
         """Log-probabilities of every response in the batch.
 
         Args:
             against: a reference's ``distributions`` of the same batch; fills ``Scores.token_kl``.
+            entropy: fill ``Scores.token_entropy``.
+            values: ask the critic, if there is one.
 
         Raises:
             ValueError: if the batch branches and the model only takes separate paths.
@@ -113,14 +138,22 @@ class Scorer(nn.Module):
         self._check(batch)
         with self._products(batch):
             if self.transform is None:
-                return self._of_whole_logits(batch)
-            head, hidden = self._head(), self._hidden(batch, batch.read_at)
-            logps = head_logps(head, hidden, batch.target_read, batch.targets, self.transform)
-            kl = None
-            if against is not None:
-                at_read = head_kl(head, hidden, against, self.transform)
-                kl = at_read[batch.target_read][batch.gather]
-            return _scores(batch, logps, kl)
+                scores, hidden = self._of_whole_logits(batch, entropy), None
+            else:
+                hidden = self._hidden(batch, batch.read_at)
+                scores = self._of_hidden(batch, hidden, against, entropy)
+        if self.critic is None or not values:
+            return scores
+        return replace(scores, token_values=self.critic(batch, hidden)[batch.target_read][batch.gather])
+
+    def _of_hidden(
+        self, batch: TreeBatch, hidden: Tensor, against: Distributions | None, entropy: bool
+    ) -> Scores:
+        head = self._head()
+        logps = head_logps(head, hidden, batch.target_read, batch.targets, self.transform)
+        kl = None if against is None else head_kl(head, hidden, against, self.transform or LogitTransform())
+        uncertain = head_entropy(head, hidden, self.transform) if entropy else None
+        return _scores(batch, logps, kl, uncertain)
 
     @torch.no_grad()
     def distributions(self, batch: TreeBatch) -> Distributions:
@@ -162,11 +195,12 @@ class Scorer(nn.Module):
             inputs["position_ids"] = batch.position_ids
         return inputs
 
-    def _of_whole_logits(self, batch: TreeBatch) -> Scores:
+    def _of_whole_logits(self, batch: TreeBatch, entropy: bool) -> Scores:
         inputs, ahead = prepend(self.model, self._inputs(batch))
         logits = unwrap(self.model)(**inputs).logits[:, ahead:]
-        logits = logits.reshape(-1, logits.shape[-1])[batch.read_at].float()
-        return _scores(batch, torch.log_softmax(logits, -1)[batch.target_read, batch.targets], None)
+        logps = torch.log_softmax(logits.reshape(-1, logits.shape[-1])[batch.read_at].float(), -1)
+        uncertain = torch.special.entr(logps.detach().exp()).sum(-1) if entropy else None
+        return _scores(batch, logps[batch.target_read, batch.targets], None, uncertain)
 
 
 class ValueScorer(Scorer):
@@ -176,37 +210,69 @@ class ValueScorer(Scorer):
     Hugging Face class gives for that path alone. The head computes in fp32, whatever the trunk does.
     """
 
-    def forward(self, batch: TreeBatch, against: Distributions | None = None) -> Scores:
+    def forward(
+        self,
+        batch: TreeBatch,
+        against: Distributions | None = None,
+        *,
+        entropy: bool = False,
+        values: bool = True,
+    ) -> Scores:
         """Values of every response in the batch.
 
         Raises:
-            ValueError: if the batch branches and the model only takes separate paths; or ``against`` was given.
+            ValueError: if the batch branches and the model only takes separate paths; or something was asked that needs words.
         """
-        if against is not None:
-            raise ValueError("values are compared with no reference's distributions")
+        if against is not None or entropy:
+            raise ValueError("values are no distributions: they have no KL and no entropy")
+        outputs = self.at(batch, batch.last_at)
+        none = outputs.new_zeros(0)
+        return Scores(none, batch.owner.new_zeros(0), none, batch.lengths, values=outputs)
+
+    def at(self, batch: TreeBatch, positions: Tensor) -> Tensor:
+        """The head's outputs at these flat positions of a batch, float32 [M, k].
+
+        Raises:
+            ValueError: if the batch branches and the model only takes separate paths.
+        """
         self._check(batch)
         head: Any = value_head(self.model)
         with self._products(batch):
-            hidden = self._hidden(batch, batch.last_at)
-        with torch.autocast(hidden.device.type, enabled=False):
-            bias = None if head.bias is None else head.bias.float()
-            values = nn.functional.linear(hidden.float(), head.weight.float(), bias)
-        none = values.new_zeros(0)
-        return Scores(none, batch.owner.new_zeros(0), none, batch.lengths, values=values)
+            hidden = self._hidden(batch, positions)
+        return linear_fp32(head, hidden)
 
 
-def make_scorer(model: nn.Module, scheme: MaskScheme, transform: LogitTransform | None) -> Scorer:
-    """The scorer for a model: of values where it has a value head, else of log-probabilities."""
-    return (ValueScorer if value_head(model) is not None else Scorer)(model, scheme, transform)
+def linear_fp32(head: Any, hidden: Tensor) -> Tensor:
+    """What a linear layer makes of hidden states [M, d], computed in fp32 whatever surrounds it: float32 [M, k]."""
+    with torch.autocast(hidden.device.type, enabled=False):
+        bias = None if head.bias is None else head.bias.float()
+        return nn.functional.linear(hidden.float(), head.weight.float(), bias)
 
 
-def _scores(batch: TreeBatch, logps: Tensor, token_kl: Tensor | None) -> Scores:
+def make_scorer(
+    model: nn.Module,
+    scheme: MaskScheme,
+    transform: LogitTransform | None,
+    critic: nn.Module | None = None,
+) -> Scorer:
+    """The scorer for a model: of values where it has a value head, else of log-probabilities (and a critic's values)."""
+    return (ValueScorer if value_head(model) is not None else Scorer)(model, scheme, transform, critic)
+
+
+def _scores(batch: TreeBatch, logps: Tensor, kl: Tensor | None, entropy: Tensor | None) -> Scores:
+    """Scores from log-probabilities of the batch's targets [N], and KL and entropy where they are read [M]."""
+
+    def per_token(at_read: Tensor | None) -> Tensor | None:
+        return None if at_read is None else at_read[batch.target_read][batch.gather]
+
     token_logps = logps[batch.gather]
     sums = token_logps.new_zeros(batch.responses).index_add_(0, batch.owner, token_logps)
-    return Scores(token_logps, batch.owner, sums, batch.lengths, token_kl)
+    return Scores(
+        token_logps, batch.owner, sums, batch.lengths, per_token(kl), token_entropy=per_token(entropy)
+    )
 
 
-def score(scorer: nn.Module, batch: TreeBatch, against: Distributions | None = None) -> Scores:
+def score(scorer: nn.Module, batch: TreeBatch, against: Distributions | None = None, **asked: bool) -> Scores:
     """Call a (wrapped) scorer."""
-    scores: Scores = scorer(batch, against)
+    scores: Scores = scorer(batch, against, **asked)
     return scores

@@ -13,7 +13,7 @@ from halign.evaluate import ALL
 from halign.judges.rules import Grade
 from halign.recipes import field_steps
 from halign.recipes.field import Job, Method, Trial, best
-from halign.recipes.field_data import attributes, feedback, preference, reward, win_rates
+from halign.recipes.field_data import attributes, feedback, preference, win_rates
 from halign.recipes.field_results import finding
 from halign.recipes.run import execute, plan, resolve
 from halign.recipes.stages import Store, in_order
@@ -169,7 +169,7 @@ def test_numbers_by_hand():
         active={"greet": False, "sign": True, "name": True, "short": True},
         reasons={"naturalness": "repeats itself"},
     )
-    assert reward(bad) == pytest.approx((0.75 + 0 + 1) / 3)
+    assert bad.worth == pytest.approx((0.75 + 0 + 1) / 3)
     assert attributes(bad) == {"adherence": 3, "natural": 0, "supported": 4}
 
     class Rule:

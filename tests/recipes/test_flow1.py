@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 from halign.errors import HalignError
 from halign.evaluate import ALL
 from halign.recipes import steps, tune
+from halign.recipes.commands import commands
 from halign.recipes.engine import run
-from halign.recipes.flow1 import build, commands
 from halign.recipes.run import execute, plan, resolve
 from halign.recipes.stages import Store, in_order
+from halign.recipes.table import build
 
 TOY = {
     "base": {"size": "tiny"},
@@ -28,8 +29,8 @@ TOY = {
 
 def test_the_graph_is_the_papers():
     graph = build(resolve("flow1", "demo", {}))
-    assert list(graph.arms) == ["base", "M1SFT", "M2SFT", "Mipo", "Mkto", "M1SFT+ipo", "M1SFT+kto"]
-    start = {name: s.inputs["model"].name for name, s in graph.arms.items() if name != "base"}
+    assert list(graph.models) == ["base", "M1SFT", "M2SFT", "Mipo", "Mkto", "M1SFT+ipo", "M1SFT+kto"]
+    start = {name: s.inputs["model"].name for name, s in graph.models.items() if name != "base"}
     assert start == {
         "M1SFT": "base",
         "M2SFT": "base",
@@ -38,10 +39,12 @@ def test_the_graph_is_the_papers():
         "M1SFT+ipo": "M1SFT",
         "M1SFT+kto": "M1SFT",
     }
-    objectives = {n: s.settings["objective"] for n, s in graph.arms.items() if n != "base"}
+    objectives = {n: s.settings["objective"] for n, s in graph.models.items() if n != "base"}
     assert objectives["M1SFT+kto"] == objectives["Mkto"] == "kto_pair"
-    assert graph.arms["M2SFT"].settings["settings"]["epochs"] == 2
-    assert {n: a.inputs["base"].name for n, a in graph.answers.items()} == dict.fromkeys(graph.arms, "base")
+    assert graph.models["M2SFT"].settings["settings"]["epochs"] == 2
+    assert {n: a.inputs["reference"].name for n, a in graph.answers.items()} == dict.fromkeys(
+        graph.models, "base"
+    )
 
 
 def test_a_setting_reaches_only_what_it_concerns():
@@ -82,12 +85,12 @@ def test_an_arm_of_ones_own_can_be_added():
     graph = build(
         resolve("flow1", "demo", {"arms": {"Mdpo": {"from": "base", "objective": "dpo", "beta": 0.2}}})
     )
-    assert graph.arms["Mdpo"].settings["settings"]["beta"] == 0.2
+    assert graph.models["Mdpo"].settings["settings"]["beta"] == 0.2
 
 
 def test_commands_name_every_run():
     settings = resolve("flow1", "demo", {})
-    found = dict(commands(settings, ["seed=1", "arms.Mipo.beta=0.2"], "demo"))
+    found = dict(commands("flow1", settings, build(settings), ["seed=1", "arms.Mipo.beta=0.2"], "demo"))
     assert found["Everything in this report"] == "halign run flow1 --size demo seed=1 arms.Mipo.beta=0.2"
     assert "halign train kto_pair --model runs/M1SFT --data data/train.jsonl" in "\n".join(found.values())
 
@@ -168,7 +171,7 @@ def test_replies_are_scored_by_the_worlds_rules(finished):
 
 def test_an_arm_that_was_killed_before_its_first_checkpoint_starts_anew(finished, tmp_path):
     _, settings, done = finished
-    arm = build(settings).arms["M1SFT"]
+    arm = build(settings).models["M1SFT"]
     inputs = {"model": done.outcome.folders["base"], "data": done.outcome.folders["data"]}
     whole = done.outcome.folders["M1SFT"] / "run"
     (tmp_path / "run").mkdir()

@@ -126,7 +126,9 @@ def test_soft_pairs_stay_soft(tokenizer: Any, tmp_path: Path) -> None:
     trainer = trainer_for(moved(tokenizer), "reward", tmp_path, rows)
     assert [i.values["preference"] for i in trainer.plan.items] == [0.7, 0.5, 0.0]
     pack = trainer.plan.pack(range(3))[0]
-    seen = trainer.losses.comparisons(trainer._scored(trainer.plan, pack, trainer.batch(trainer.plan, pack)))
+    seen = trainer.losses.comparisons(
+        trainer.stepper.scored(trainer.plan, pack, trainer.batch(trainer.plan, pack))
+    )
     lengths = [[len(p.response) for p in i.paths] for i in trainer.plan.items]
     assert sorted((c.length, c.other_length) for c in seen) == sorted(
         [tuple(lengths[0]), tuple(lengths[2][::-1])]

@@ -1,7 +1,9 @@
-"""``halign run RECIPE``: a whole pipeline, from data to report."""
+"""``halign run NAME``: a whole pipeline from data to report, or a loop that samples as it learns."""
 
 from __future__ import annotations
 
+import difflib
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,19 +17,81 @@ from halign.errors import HalignError
 if TYPE_CHECKING:
     from halign.recipes.recipe import Recipe
 
-Output = Annotated[
-    Path | None, typer.Option(help="Folder for report, results and models. Default: RECIPE-SIZE.")
-]
+
+def show_help(context: typer.Context) -> None:
+    """The usual help, and what there is to run, a line each."""
+    from halign import loops
+    from halign.recipes import run as recipes
+
+    console = Console()
+    console.print(context.get_help())
+    for title, found in (
+        (
+            "Recipes: models made, compared and reported",
+            [(n, recipes.find(n).about) for n in recipes.names()],
+        ),
+        ("Loops: one model trained on its own samples", [(n, loops.find(n).about) for n in loops.names()]),
+    ):
+        table = Table(title=title, title_justify="left", show_header=False)
+        for row in found:
+            table.add_row(*row)
+        console.print(table)
+    console.print(
+        "halign run NAME --help lists the settings of one. Where a recipe and a loop share a name, the recipe is meant, unless "
+        "--loop says otherwise."
+    )
+
+
+def show_settings(console: Console, name: str, *, loop: bool = False) -> None:
+    """The settings of a recipe, as its YAML has them, or of a loop."""
+    from halign import loops
+    from halign.cli.loop import show_settings as show_loop
+    from halign.recipes.settings import source
+
+    if is_loop(name, loop):
+        show_loop(console, loops.find(name))
+        return
+    for file in source(name):
+        console.print(
+            files("halign.recipes").joinpath(file).read_text(), markup=False, highlight=False, soft_wrap=True
+        )
+
+
+def is_loop(name: str, forced: bool = False) -> bool:
+    """True if a name stands for a loop: it is no recipe's, or the loop is insisted on.
+
+    Raises:
+        HalignError: if it is neither's.
+    """
+    from halign import loops
+    from halign.recipes import run as recipes
+
+    if name in loops.names() and (forced or name not in recipes.names()):
+        return True
+    if forced or name not in recipes.names():
+        there = loops.names() if forced else [*recipes.names(), *loops.names()]
+        near = difflib.get_close_matches(name, there, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(there)}"
+        raise HalignError(f"no {'loop' if forced else 'recipe or loop'} {name!r}; {hint}")
+    return False
 
 
 def run(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Which pipeline: flow1, or field.")],
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Which recipe or loop: see below.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="Settings; dots nest: arms.Mipo.beta=0.2."),
     ] = None,
-    size: Annotated[str, typer.Option(help="demo: for two cores; full: more of everything.")] = "demo",
-    output: Output = None,
+    size: Annotated[
+        str, typer.Option(help="Of a recipe; demo: for two cores; full: more of everything; tiny: a trial.")
+    ] = "demo",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for report, results and models. Default: RECIPE-SIZE, or LOOP."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML with settings, such as a tuned.yaml.")] = None,
     workers: Annotated[
         int | None,
@@ -36,29 +100,47 @@ def run(
     tune: Annotated[
         bool,
         typer.Option(
-            "--tune", help="flow1: choose learning rates on the validation split; writes tuned.yaml."
+            "--tune",
+            help="Of a recipe: choose learning rates on the validation split; writes tuned.yaml.",
         ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the stages and which are cached.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Of a recipe: show the stages and which are cached.")
+    ] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="The loop of that name, not the recipe.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option(help="Of a loop: start anew even if there is a run in the folder.")
+    ] = False,
     quiet: Annotated[bool, typer.Option(help="Show the result only.")] = False,
+    help_: Annotated[bool, typer.Option("--help", help="Show this; after NAME, its settings.")] = False,
 ) -> None:
-    """Run a whole pipeline. Finished stages are not run again; an interrupted run goes on where it stopped.
+    """Run a recipe (a whole pipeline) or a loop. What is finished is not done again; an interrupted run goes on where it stopped.
 
     halign run flow1 --size demo
 
-    halign run field --size demo
+    halign run instructgpt model=Qwen/Qwen3-0.6B data=conversations.jsonl world=null judge=my.module:assess
 
-    halign run flow1 model=Qwen/Qwen3-0.6B data=conversations.jsonl world=null judge=my.module:assess
+    halign run grpo model=Qwen/Qwen3-0.6B data=prompts.jsonl reward=runs/rm --output runs/grpo
     """
     from halign.recipes import run as recipes
     from halign.recipes.display import RichBoard, SilentBoard
 
-    found = recipes.find(recipe)
-    if tune and found.tune is None:
-        raise HalignError(f"--tune has no meaning for {recipe}: {found.no_tune}")
+    if help_:
+        show_help(context) if name is None else show_settings(Console(), name, loop=loop)
+        return
+    if name is None:
+        raise HalignError("say what to run: `halign run --help` lists recipes and loops")
     words = list(settings or [])
-    resolved = recipes.resolve(recipe, size, parse_overrides(words), config)
-    folder = output or Path(f"{recipe}-{size}")
+    if is_loop(name, loop):
+        from halign.cli.loop import run_loop
+
+        run_loop(name, words, output, config, overwrite, quiet)
+        return
+    found = recipes.find(name)
+    if tune and found.tune is None:
+        raise HalignError(f"--tune has no meaning for {name}: {found.no_tune}")
+    resolved = recipes.resolve(name, size, parse_overrides(words), config)
+    folder = output or Path(f"{name}-{size}")
     if dry_run:
         show_plan(found, resolved)
     elif tune and found.tune is not None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from halign.rewards.protocol import Preferences, Reward
     from halign.training import Run
 
-BUILT_IN: tuple[str, ...] = ()
+BUILT_IN: tuple[str, ...] = ("grpo", "ppo", "reinforce", "rloo")
 """Modules of this folder that hold a ``LOOP`` of their own name."""
 
 REMEDIES = {

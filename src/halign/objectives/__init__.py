@@ -5,6 +5,8 @@ from halign.objectives.apo_down import apo_down
 from halign.objectives.apo_zero import apo_zero
 from halign.objectives.attributes import attributes
 from halign.objectives.bco import bco
+from halign.objectives.clipped_policy import clipped_policy
+from halign.objectives.clipped_value import clipped_value
 from halign.objectives.cpo import cpo
 from halign.objectives.discopop import discopop
 from halign.objectives.dpo import dpo
@@ -16,12 +18,14 @@ from halign.objectives.items import (
     Items,
     Lists,
     Pairs,
+    Rollouts,
     Singles,
     Tokens,
     ValueLists,
     ValuePairs,
     ValueSingles,
 )
+from halign.objectives.kl_penalty import kl_penalty
 from halign.objectives.kto import kto
 from halign.objectives.kto_pair import kto_pair
 from halign.objectives.nca import nca
@@ -44,6 +48,7 @@ from halign.objectives.sppo import sppo
 from halign.objectives.sppo_all import sppo_all
 from halign.objectives.steerlm2 import steerlm2
 
+# what loops that sample learn by (clipped_policy, clipped_value, kl_penalty) is not trained on data, and stands in __all__ alone
 BUILT_IN = {
     f.__name__: f
     for f in (
@@ -87,6 +92,7 @@ __all__ = [
     "Lists",
     "Objective",
     "Pairs",
+    "Rollouts",
     "Singles",
     "Tokens",
     "ValueLists",
@@ -97,6 +103,8 @@ __all__ = [
     "apo_zero",
     "attributes",
     "bco",
+    "clipped_policy",
+    "clipped_value",
     "cpo",
     "discopop",
     "dpo",
@@ -105,6 +113,7 @@ __all__ = [
     "find",
     "hinge",
     "ipo",
+    "kl_penalty",
     "kto",
     "kto_pair",
     "names",

@@ -13,7 +13,8 @@ reward model, and so without a reference. What cannot be read off a signature:
   ``items.step``. This is what keeps 1x8 = 8x1. With ``remembers=True`` it is ``fn(items, before)``, where ``before`` is what it
   returned for the step before ({} at first): a running mean.
 - ``@reads_preference``: it reads how sure a preference is (``Pairs.preference``).
-- ``@monitored(fn)``: ``fn(items, **settings) -> dict`` of values per item, whose means are logged.
+- ``@monitored(fn)``: ``fn(items, **settings) -> dict`` of values per item, whose means are logged; the
+  largest of a name that ends in ``_max``.
 - ``@only_with("alpha", divergence="alpha")``: a setting that has an effect only where another has that value; a run that sets it
   in vain stops before it starts.
 - ``@mismatched``: the plan draws, for each item, another conversation's completion after the same prompt.

@@ -1,4 +1,4 @@
-"""What an objective is given: Pairs, Lists, Singles, Tokens; of reward models ValuePairs, ValueLists, ValueSingles.
+"""What an objective is given: Pairs, Lists, Singles, Tokens, Rollouts; of reward models ValuePairs, ValueLists, ValueSingles.
 
 Every tensor is float32 and holds what the docstring says; a field that an objective does not use may be left out.
 ``logps`` are sums over a response's tokens, in nats, unless a name says mean. ``ref_*`` come from the reference model.
@@ -91,14 +91,23 @@ class Tokens:
     logps: Tensor
     ref_logps: Tensor | None = None
     old_logps: Tensor | None = None
+    """Under the policy that drew the token, before the updates that it is used for."""
     advantages: Tensor | None = None
     returns: Tensor | None = None
+    """What the critic's value is to become."""
     values: Tensor | None = None
+    """The critic's value of the state before the token."""
     old_values: Tensor | None = None
+    """The same, before the updates."""
     weight: Tensor | None = None
     owner: Tensor | None = None
     conversation: Any = None
     step: Mapping[str, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Rollouts(Tokens):
+    """Tokens of replies that the policy drew itself. A type of its own, so that a mixture tells them from demonstrations."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +162,6 @@ class ValueSingles:
     step: Mapping[str, Tensor] | None = None
 
 
-Items = Pairs | Lists | Singles | Tokens | ValueLists | ValuePairs | ValueSingles
+Items = Pairs | Lists | Singles | Tokens | Rollouts | ValueLists | ValuePairs | ValueSingles
 VALUED = (ValueLists, ValuePairs, ValueSingles)
 """Those that hold a reward model's outputs instead of a language model's log-probabilities."""

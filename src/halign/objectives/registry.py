@@ -18,6 +18,7 @@ from halign.objectives.items import (
     Items,
     Lists,
     Pairs,
+    Rollouts,
     Singles,
     Tokens,
     ValueLists,
@@ -31,10 +32,15 @@ KINDS: dict[type, Kind] = {
     Lists: "lists",
     Singles: "singles",
     Tokens: "tokens",
+    Rollouts: "rollouts",
     ValuePairs: "pairs",
     ValueLists: "lists",
     ValueSingles: "singles",
 }
+
+
+SAMPLING = ("ppo", "reinforce", "rloo", "grpo")
+"""Methods that one might look for here and that are loops (``halign.loops``)."""
 
 
 @dataclass(frozen=True)
@@ -102,17 +108,26 @@ def find(name: str) -> Objective:
         HalignError: if there is none, or an outsider's function does not keep the contract.
     """
     if ":" in name:
-        return _describe(name, outsider(name))
+        found = describe(name, outsider(name))
+        if found.kind == "rollouts":
+            raise HalignError(
+                f"objective {name!r} learns from replies that a loop samples, not from data: halign run"
+            )
+        return found
     from halign import conditioning, objectives
 
     function: Callable[..., Any] | None = {**objectives.BUILT_IN, **conditioning.BUILT_IN}.get(name)
+    if function is None and name in SAMPLING:
+        raise HalignError(
+            f"{name} learns from replies that it samples and a reward that grades them, not from data: halign run {name}"
+        )
     if function is None:
         near = difflib.get_close_matches(name, names(), 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise HalignError(
             f"no objective {name!r}{hint} (known: {', '.join(names())}; or package.module:function)"
         )
-    return _describe(name, function)
+    return describe(name, function)
 
 
 def outsider(name: str, what: str = "objective") -> Callable[..., Tensor]:
@@ -127,7 +142,12 @@ def outsider(name: str, what: str = "objective") -> Callable[..., Tensor]:
     return typing.cast(Callable[..., Tensor], found)
 
 
-def _describe(name: str, function: Callable[..., Any]) -> Objective:
+def describe(name: str, function: Callable[..., Any]) -> Objective:
+    """What a function's signature says of it, under that name.
+
+    Raises:
+        HalignError: if it does not keep the contract.
+    """
     from halign.examples import Example
 
     hints = typing.get_type_hints(function, include_extras=True)
@@ -148,7 +168,7 @@ def _describe(name: str, function: Callable[..., Any]) -> Objective:
     if rewrites:
         from halign.objectives.sft import sft
 
-        return replace(_describe("sft", sft), name=name, settings=settings, text=function)
+        return replace(describe("sft", sft), name=name, settings=settings, text=function)
     return Objective(
         name=name,
         function=function,

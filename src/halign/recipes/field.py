@@ -21,7 +21,7 @@ from rich.console import Console
 from halign.errors import HalignError
 from halign.recipes.engine import Outcome
 from halign.recipes.field_data import FORMS
-from halign.recipes.flow1 import world_version
+from halign.recipes.origins import base_stage, data_stage, world_version
 from halign.recipes.recipe import Finished, Recipe
 from halign.recipes.stages import Stage, Store
 
@@ -191,14 +191,10 @@ class Job:
 
     @cached_property
     def base(self) -> Stage:
-        from halign.recipes.flow1 import base_stage
-
         return base_stage({**self.settings, "model": None})
 
     @cached_property
     def data(self) -> Stage:
-        from halign.recipes.flow1 import data_stage
-
         s = self.settings
         return data_stage({**s, "data": None}, s["histories"])
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from halign.errors import HalignError
 from halign.judges.rules import Grade
-from halign.recipes.steps import Inputs, Report, model_folder, prompts_of, world_module
+from halign.recipes.origins import Inputs, Report, prompts_of, world_module
+from halign.recipes.steps import model_folder
 
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "pairs": ("rankings.jsonl", {"pairs": "best_rest"}),
@@ -32,23 +33,6 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
 
 GOOD, OWN = "good", "own"
 """Keys of a reply: the world's own good one; one that the model wrote (it may have found the same words)."""
-
-
-def reward(grade: Grade) -> float:
-    """The true reward of a reply, in [0, 1]: the mean of three things that are each in [0, 1], namely the share
-    of the guardrails in force that it keeps, whether it is natural, and whether it invents nothing.
-
-    >>> fine = {"adherence": False, "naturalness": True, "hallucination": True}
-    >>> round(reward(Grade(fine, active={"greet": True, "sign": False})), 4)
-    0.8333
-    """
-    right = [grade.acceptable["naturalness"], grade.acceptable["hallucination"]]
-    return (kept(grade) + sum(right)) / 3
-
-
-def kept(grade: Grade) -> float:
-    """Share of the guardrails in force here that a reply keeps; 1 where none is."""
-    return sum(grade.active.values()) / len(grade.active) if grade.active else 1.0
 
 
 def win_rates(rewards: Sequence[float]) -> list[float]:
@@ -153,7 +137,7 @@ def _graded(world: str, asked: Sequence[tuple[Any, str]], said: Sequence[Sequenc
         replies = [
             {
                 "content": text,
-                "score": reward(g),
+                "score": g.worth,
                 "attributes": attributes(g),
                 "feedback": feedback(g, rules),
                 GOOD: text == good,
@@ -168,7 +152,7 @@ def _graded(world: str, asked: Sequence[tuple[Any, str]], said: Sequence[Sequenc
 def attributes(grade: Grade) -> dict[str, int]:
     """What is true of a reply, each from 0 to 4."""
     return {
-        "adherence": round(4 * kept(grade)),
+        "adherence": round(4 * grade.kept),
         "natural": 4 * grade.acceptable["naturalness"],
         "supported": 4 * grade.acceptable["hallucination"],
     }

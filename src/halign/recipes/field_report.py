@@ -16,9 +16,9 @@ from halign.evaluate import ALL
 from halign.recipes.engine import Outcome
 from halign.recipes.field import START, Trial
 from halign.recipes.field_results import SHARES, Finding, Row, read_runs, rows
-from halign.recipes.flow1_report import KINDS, guardrail_texts, replace_folder
 from halign.recipes.recipe import Finished
 from halign.recipes.steps import read_rows
+from halign.recipes.table_report import KINDS, guardrail_texts, replace_folder
 from halign.reporting import Evidence, ModelEntry, Panel
 from halign.reporting.svg import Bar, Spot, bars, scatter
 

@@ -10,12 +10,11 @@ from statistics import stdev
 from typing import Any
 
 from halign.evaluate import ALL, Interval, Reply, difference, mean, share
-from halign.recipes.field_data import reward
 from halign.recipes.field_steps import FAILED, RESULT
 from halign.recipes.steps import read_rows
 
 OF_REPLIES: dict[str, Callable[[Reply], float | None]] = {
-    "reward": lambda r: reward(r.grade),
+    "reward": lambda r: r.grade.worth,
     "adherence": lambda r: float(r.grade.acceptable["adherence"]),
     "natural": lambda r: float(r.grade.acceptable["naturalness"]),
     "supported": lambda r: float(r.grade.acceptable["hallucination"]),

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from halign.errors import HalignError
-from halign.recipes.field_data import FORMS, reward
-from halign.recipes.steps import Inputs, Report, find_judge, model_folder, read_rows, watched
+from halign.recipes.field_data import FORMS
+from halign.recipes.origins import Inputs, Report
+from halign.recipes.steps import find_judge, model_folder, read_rows, watched
 
 FAILED, RESULT = "failed", "result.json"
 
@@ -40,7 +41,7 @@ def attempt(
             for h in histories
             for r in answers(policy, inputs["data"], "validation", h, prompts, sampling, world, seed)
         ]
-        about["reward"] = sum(reward(r.grade) for r in replies) / len(replies)
+        about["reward"] = sum(r.grade.worth for r in replies) / len(replies)
         about["all right"] = sum(r.grade.all_right for r in replies) / len(replies)
         about["unfinished"] = sum(not r.finished for r in replies) / len(replies)
     shutil.rmtree(output / "run", ignore_errors=True)

@@ -11,31 +11,26 @@ from typing import Any
 from halign.cache import cache_dir
 from halign.errors import HalignError
 from halign.recipes import settings as recipe_settings
+from halign.recipes import table
 from halign.recipes.display import Board
 from halign.recipes.engine import Outcome, needed, run
 from halign.recipes.recipe import Finished, Recipe
+from halign.recipes.settings import names
 from halign.recipes.stages import Stage, Store, in_order
 
 
-def names() -> list[str]:
-    """The recipes there are: a YAML file each, beside the module that runs it.
-
-    >>> names()
-    ['field', 'flow1']
-    """
-    return sorted(f.name[:-5] for f in files("halign.recipes").iterdir() if f.name.endswith(".yaml"))
-
-
 def find(name: str) -> Recipe:
-    """The recipe of that name.
+    """The recipe of that name: a module's beside its YAML, else a table of models.
 
     Raises:
         HalignError: if there is none.
     """
     if name not in names():
         raise HalignError(f"no recipe {name!r}; there is {', '.join(names())}")
-    found: Recipe = importlib.import_module(f"halign.recipes.{name}").RECIPE
-    return found
+    if files("halign.recipes").joinpath(f"{name}.py").is_file():
+        found: Recipe = importlib.import_module(f"halign.recipes.{name}").RECIPE
+        return found
+    return table.recipe(name)
 
 
 def store() -> Store:

@@ -1,4 +1,4 @@
-"""Settings of a recipe: its YAML file, a size, and what the user overrides."""
+"""Settings of a recipe: its YAML file (over its frame's, if it has one), a size, and what the user overrides."""
 
 from __future__ import annotations
 
@@ -14,10 +14,18 @@ import yaml
 from halign.config import read_yaml
 from halign.errors import HalignError
 
-FREE = frozenset({"base", "sampling", "training"})
+FRAMES = frozenset({"table"})
+"""YAML files that are no recipe, but what recipes have in common (``frame: table``)."""
+FREE = frozenset({"base", "sampling", "training", "loops", "reward"})
 """Keys whose inner keys are checked by whom they are for, not here."""
-LISTED = frozenset({"arms", "methods"})
-"""Keys under which entries of one's own may be added: mappings, checked by whom they are for."""
+LISTED = frozenset({"arms", "methods", "samples"})
+"""Keys under which entries of one's own may be added: mappings, checked by whom they are for; null leaves one out."""
+
+
+def names() -> list[str]:
+    """The recipes there are: a YAML file each."""
+    found = {f.name[:-5] for f in files("halign.recipes").iterdir() if f.name.endswith(".yaml")}
+    return sorted(found - FRAMES)
 
 
 def load(
@@ -26,24 +34,48 @@ def load(
     overrides: Mapping[str, Any] | None = None,
     config: Path | None = None,
 ) -> dict[str, Any]:
-    """The resolved settings: the recipe's YAML, then its size, then a settings file, then the overrides.
+    """The resolved settings: the frame's YAML, the recipe's, then the size of both, a settings file, the overrides.
 
     Raises:
         HalignError: for an unknown recipe, size or key; it suggests the nearest one.
     """
-    source = files("halign.recipes").joinpath(f"{recipe}.yaml")
-    if not source.is_file():
-        known = sorted(f.name[:-5] for f in files("halign.recipes").iterdir() if f.name.endswith(".yaml"))
-        raise HalignError(f"no recipe {recipe!r}; there is {', '.join(known)}")
-    settings: dict[str, Any] = yaml.safe_load(source.read_text())
-    sizes = settings.pop("sizes", {})
+    settings, sizes = layers(recipe)
     if size is not None:
-        if size not in sizes:
-            raise HalignError(f"no size {size!r}; there is {', '.join(sizes)}")
-        settings = merged(settings, sizes[size], f"{recipe}.yaml, size {size}")
+        if not any(size in known for known in sizes):
+            raise HalignError(f"no size {size!r}; there is {', '.join({n: 0 for s in sizes for n in s})}")
+        for known in sizes:
+            settings = merged(settings, known.get(size) or {}, f"{recipe}.yaml, size {size}")
     if config is not None:
         settings = merged(settings, read_yaml(config), str(config))
     return merged(settings, overrides or {}, "settings")
+
+
+def layers(recipe: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(a recipe's settings without a size, sizes of its frame and its own).
+
+    Raises:
+        HalignError: if there is no such recipe.
+    """
+    if recipe not in names():
+        raise HalignError(f"no recipe {recipe!r}; there is {', '.join(names())}")
+    own = _read(recipe)
+    frame = own.pop("frame", None)
+    sizes = [own.pop("sizes", {})]
+    if frame is None:
+        return own, sizes
+    shared = _read(frame)
+    return merged(shared, own, f"{recipe}.yaml"), [shared.pop("sizes"), *sizes]
+
+
+def source(recipe: str) -> list[str]:
+    """Files of this folder that hold a recipe's settings, each explained by its comments."""
+    frame = _read(recipe).get("frame")
+    return [*([f"{frame}.yaml"] if frame else []), f"{recipe}.yaml"]
+
+
+def _read(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(files("halign.recipes").joinpath(f"{name}.yaml").read_text())
+    return found
 
 
 def merged(base: Mapping[str, Any], more: Mapping[str, Any], where: str, path: str = "") -> dict[str, Any]:
@@ -67,7 +99,7 @@ def merged(base: Mapping[str, Any], more: Mapping[str, Any], where: str, path: s
         known = out.get(key)
         if isinstance(known, Mapping) and isinstance(value, Mapping):
             out[key] = merged(known, value, where, full)
-        elif isinstance(known, Mapping) and known and not isinstance(value, Mapping):
+        elif isinstance(known, Mapping) and known and not (value is None and path in LISTED):
             raise HalignError(f"{where}: {full}: a mapping was expected, got {value!r}")
         else:
             out[key] = copy.deepcopy(value)

@@ -1,8 +1,8 @@
 """Chooses each arm's learning rate on the validation split, never on the test split.
 
 Every arm is trained at every rate of a small grid around its own and answers the validation prompts. The
-rate with the largest share of replies right on all dimensions at once wins. Arms that start from a tuned arm
-come after it.
+rate with the largest share of replies right on all dimensions at once wins. Arms that start from, or learn with, a tuned arm
+come after it. Reward models, and arms without a learning rate, stay as they are.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from halign.errors import HalignError
 from halign.evaluate import ALL, Reply, score
+from halign.recipes.arms import Arm, all_arms, samples_entry
 from halign.recipes.display import Board
 from halign.recipes.engine import run
-from halign.recipes.flow1 import BASE, Graph, build
-from halign.recipes.stages import Stage, Store
+from halign.recipes.origins import BASE
+from halign.recipes.stages import Store
 from halign.recipes.steps import read_rows
+from halign.recipes.table import build
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,16 @@ class Trial:
 def tune(
     settings: Mapping[str, Any], store: Store, *, workers: int | None = None, board: Board | None = None
 ) -> tuple[dict[str, Any], list[Trial]]:
-    """The settings with the chosen learning rates, and everything that was tried."""
+    """The settings with the chosen learning rates, and everything that was tried.
+
+    Raises:
+        HalignError: where nobody judges the replies.
+    """
+    if settings["judge"] is None and settings["world"] is None:
+        raise HalignError("--tune compares shares of good replies: set judge= to a judge")
     current: dict[str, Any] = copy.deepcopy(dict(settings))
     trials: list[Trial] = []
-    for names in rounds(settings["arms"]):
+    for names in rounds(current):
         tried = _round(current, names, store, workers, board)
         for name in names:
             mine = [t for t in tried if t.arm == name]
@@ -52,16 +61,33 @@ def tune(
     return current, trials
 
 
-def rounds(arms: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Arms by how many trained arms stand between them and the base.
+def needed(settings: Mapping[str, Any], arms: Mapping[str, Arm]) -> dict[str, set[str]]:
+    """Arm -> the arms without which it cannot be made: where it starts, its reward model, whose replies it learns from."""
+    found: dict[str, set[str]] = {BASE: set()}
+    for name, arm in arms.items():
+        direct = {arm.start, *([] if arm.of_conversations else [samples_entry(settings, arm)["from"]])}
+        direct |= {r for r in (arm.reward, arm.preferences) if isinstance(r, str) and r in arms}
+        found[name] = direct.union(*(found[d] for d in direct))
+    return found
 
-    >>> rounds({"a": {"from": "base"}, "b": {"from": "a"}, "c": {"from": "base"}})
+
+def rounds(settings: Mapping[str, Any]) -> list[list[str]]:
+    """Arms that have a learning rate to choose, those first that others need.
+
+    >>> sft = {"from": "base", "objective": "sft", "learning_rate": 1e-4}
+    >>> arms = {"a": sft, "b": {**sft, "from": "a"}, "c": sft}
+    >>> rounds({"arms": arms, "samples": {}, "seed": 0, "training": {}, "sft_conversations": None})
     [['a', 'c'], ['b']]
     """
-    depth = {BASE: 0}
-    for name, arm in arms.items():
-        depth[name] = depth[arm["from"]] + 1
-    return [[n for n in arms if depth[n] == d] for d in range(1, max(depth.values()) + 1)]
+    arms = all_arms(settings)
+    need = needed(settings, arms)
+    tuned = [
+        n for n, a in arms.items() if not a.is_reward and (settings["arms"][n] or {}).get("learning_rate")
+    ]
+    depth: dict[str, int] = {}
+    for name in tuned:
+        depth[name] = 1 + max((depth[n] for n in need[name] if n in depth), default=0)
+    return [[n for n in tuned if depth[n] == d] for d in range(1, max(depth.values(), default=0) + 1)]
 
 
 def grid(rate: float, factors: list[float]) -> list[float]:
@@ -77,17 +103,21 @@ def _round(
     settings: Mapping[str, Any], names: list[str], store: Store, workers: int | None, board: Board | None
 ) -> list[Trial]:
     """Train and grade the arms ``names`` at every rate of their grids."""
+    need = needed(settings, all_arms(settings))
     wide = copy.deepcopy(dict(settings))
+    kept = set().union(*(need[n] for n in names))
+    wide["arms"] = {n: a for n, a in wide["arms"].items() if n in kept}
     rates: dict[str, tuple[str, float]] = {}
     for name in names:
-        arm = wide["arms"].pop(name)
+        arm = settings["arms"][name]
         for rate in grid(arm["learning_rate"], settings["tune"]["factors"]):
             rates[f"{name}@{rate:g}"] = (name, rate)
             wide["arms"][f"{name}@{rate:g}"] = {**arm, "learning_rate": rate}
-    starts = {arm["from"] for arm in wide["arms"].values()} - {BASE}
-    wide["arms"] = {n: a for n, a in wide["arms"].items() if n in rates or n in starts}
-    wide["arms"] = dict(sorted(wide["arms"].items(), key=lambda item: item[0] in rates))
-    graph = _limited(build(wide, split="validation"), settings["tune"]["prompts"])
+    wide |= {"rewards": [], "comparisons": []}
+    if wide["reference"] not in {BASE, *wide["arms"]}:
+        wide["reference"] = BASE
+    graph = build(wide, split="validation", answered=rates, limit=settings["tune"]["prompts"])
+    assert graph.grades is not None  # somebody judges
     run([graph.grades], store, workers=workers, board=board)
     folder = store.folder(graph.grades)
     trials = []
@@ -99,22 +129,13 @@ def _round(
     return trials
 
 
-def _limited(graph: Graph, prompts: int) -> Graph:
-    """The same graph, asking fewer prompts."""
-
-    def limited(stage: Stage, inputs: Mapping[str, Stage]) -> Stage:
-        return replace(stage, settings={**stage.settings, "limit": prompts}, inputs=inputs)
-
-    answers = {n: limited(s, s.inputs) for n, s in graph.answers.items()}
-    grades = limited(graph.grades, {"data": graph.data, **answers})
-    return replace(graph, answers=answers, grades=grades)
-
-
-def tune_to_file(settings: Mapping[str, Any], folder: Path, workers: int | None, board: Board | None) -> None:
+def tune_to_file(
+    recipe: str, settings: Mapping[str, Any], folder: Path, workers: int | None, board: Board | None
+) -> None:
     """Choose learning rates and write them, with everything that was tried, to ``tuned.yaml``."""
     from halign.recipes.run import store
 
-    tuned, trials = tune(settings, store(), workers=workers, board=board)
+    _, trials = tune(settings, store(), workers=workers, board=board)
     table = Table(
         "arm", "learning rate", "guardrails kept", "natural", "nothing invented", "all three", "KL", box=None
     )
@@ -125,9 +146,9 @@ def tune_to_file(settings: Mapping[str, Any], folder: Path, workers: int | None,
         table.add_row(t.arm, f"{t.learning_rate:g}{mark}", *shares, f"{t.kl:.2f}")
         lines.append(f"# {t.arm} {t.learning_rate:g}: {100 * t.shares[ALL]:.1f} %, KL {t.kl:.2f}{mark}")
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = {name: {"learning_rate": arm["learning_rate"]} for name, arm in tuned["arms"].items()}
+    chosen = {t.arm: {"learning_rate": t.learning_rate} for t in trials if t.chosen}
     target = folder / "tuned.yaml"
     target.write_text("\n".join(lines) + "\n" + yaml.safe_dump({"arms": chosen}, sort_keys=False))
     console = Console()
     console.print(table)
-    console.print(f"\nUse it with: halign run flow1 --config {target}", highlight=False, soft_wrap=True)
+    console.print(f"\nUse it with: halign run {recipe} --config {target}", highlight=False, soft_wrap=True)

@@ -62,8 +62,8 @@ class Training:
 
     @property
     def objective(self) -> str:
-        """The objective in words: its name, or a weighted sum."""
-        weights = self.settings.get("objective", {})
+        """The objective in words: its name, or a weighted sum; of a loop without one, the loop's name."""
+        weights = self.settings.get("objective", self.settings.get("loop", {}))
         if not isinstance(weights, Mapping):
             return str(weights)
         return " + ".join(n if w == 1 else f"{w:g} {n}" for n, w in weights.items())
@@ -78,6 +78,7 @@ class ModelEntry:
         run: its run folder, if it was trained here.
         replies: kind of prompts -> graded replies, in the order of ``Evidence.prompts``.
         seconds: wall time of its training.
+        untrained: it is what others start from, or was only prompted: never the best of the trained models.
     """
 
     name: str
@@ -85,6 +86,7 @@ class ModelEntry:
     run: Path | None = None
     replies: Mapping[str, Sequence[Reply]] = field(default_factory=dict)
     seconds: float | None = None
+    untrained: bool = False
 
     @cached_property
     def training(self) -> Training | None:
@@ -162,6 +164,11 @@ class Evidence:
     settings: str = ""
     environment: Mapping[str, Any] = field(default_factory=dict)
     seconds: float | None = None
+
+    @property
+    def origin(self) -> str:
+        """The model from which distances are measured, in words."""
+        return "the base" if self.baseline in ("base", None) else str(self.baseline)
 
     def model(self, name: str) -> ModelEntry:
         """The model of that name."""

@@ -102,7 +102,7 @@ def render(evidence: Evidence) -> Report:
 def _shown(evidence: Evidence) -> list[str]:
     """Models whose replies stand side by side: the base, what the best is compared with, and the best."""
     base = evidence.base
-    trained = [m for m in evidence.answered if m is not base]
+    trained = [m for m in evidence.answered if m is not base and not m.untrained]
     if base is None or not trained:
         return [m.name for m in evidence.answered[:3]]
     best = max(trained, key=lambda m: score(m.pooled).shares[ALL].value).name

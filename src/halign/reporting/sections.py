@@ -188,15 +188,21 @@ def frontier(evidence: Evidence, measure: str = ALL) -> Markup:
             Spot(m.name, x[0], 100 * y.value, (x[1], x[2]), (100 * y.low, 100 * y.high), css[m.name])
         )
     label = f"% {NAMES.get(measure, measure)}"
-    return scatter(spots, f"{label} against KL", "KL from the base, nats per reply", label)
+    return scatter(spots, f"{label} against KL", f"KL from {evidence.origin}, nats per reply", label)
 
 
 CURVES = (
     ("loss", "loss"),
     ("margin", "reward margin, nats"),
     ("accuracy", "share of pairs with the good reply ahead"),
+    ("reward", "reward of own replies"),
+    ("kl", "KL of own replies from the reference, nats"),
+    ("entropy", "entropy, nats per token"),
 )
 MORE_CURVES = (
+    ("length", "tokens per reply"),
+    ("clip_fraction", "share of tokens that are clipped"),
+    ("explained_variance", "variance that the critic explains"),
     ("chosen_logratio", "good replies against the reference, nats"),
     ("rejected_logratio", "broken replies against the reference, nats"),
     ("nll", "nats per token"),

@@ -60,7 +60,7 @@ def plus(share: float) -> str:
 def headline(evidence: Evidence) -> list[Statement]:
     """The findings, the most important first; empty where nothing was judged."""
     base = evidence.base
-    trained = [m for m in evidence.answered if m is not base]
+    trained = [m for m in evidence.answered if m is not base and not m.untrained]
     if base is None or not trained:
         return []
     best = max(trained, key=lambda m: score(m.pooled).shares[ALL].value)
