@@ -140,7 +140,7 @@ def load(
 def _load_adapter(
     path: Path, dtype: str, device: Any, quantize: str | None, trust_remote_code: bool
 ) -> Policy:
-    from peft import PeftConfig, PeftModel
+    from peft import PeftConfig
 
     config = PeftConfig.from_pretrained(str(path))
     if not config.base_model_name_or_path:
@@ -161,10 +161,18 @@ def _load_adapter(
         quantize=quantize,
         trust_remote_code=trust_remote_code,
     )
-    model = PeftModel.from_pretrained(base.model, str(path), is_trainable=not config.is_prompt_learning)
-    if config.is_prompt_learning:  # peft loads these to be used only
-        model.prompt_encoder.requires_grad_(True)
-    return Policy(model, base.tokenizer, str(path), _read_rendering(path))
+    return Policy(put_adapters(base.model, path), base.tokenizer, str(path), _read_rendering(path))
+
+
+def put_adapters(model: nn.Module, path: Path) -> nn.Module:
+    """The model wrapped with the adapters that lie in a folder, to be used or trained further."""
+    from peft import PeftConfig, PeftModel
+
+    virtual = PeftConfig.from_pretrained(str(path)).is_prompt_learning
+    wrapped = PeftModel.from_pretrained(model, str(path), is_trainable=not virtual)
+    if virtual:  # peft loads these to be used only
+        wrapped.prompt_encoder.requires_grad_(True)
+    return wrapped
 
 
 def _trained_on(path: Path) -> str | None:

@@ -20,8 +20,9 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from halign.adapters.build import has_adapters
 from halign.errors import HalignError
-from halign.models import RENDERING, Policy, environment
+from halign.models import RENDERING, Policy, environment, put_adapters
 from halign.rewards.card import CARD
 
 STATE = "halign_state"
@@ -72,19 +73,12 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         written = self.path / "config.yaml"
         if written.exists():
-            before = yaml.safe_load(written.read_text())
             if self.latest_checkpoint() is None and not self.metrics():
                 self._write_start(
                     config
                 )  # it stopped before its first step, at the preflight say: nothing is lost
                 return False
-            differing = sorted(k for k in {*before, *config} - CHANGEABLE if before.get(k) != config.get(k))
-            if differing:
-                changes = "; ".join(f"{k}: {before.get(k)!r} -> {config.get(k)!r}" for k in differing)
-                raise HalignError(
-                    f"{self.path} holds an unfinished run with other settings ({changes}); "
-                    "name another output, or --overwrite"
-                )
+            self.check(config)
             self._write_config(config)
             if self.latest_checkpoint() is None:
                 self.forget_after(-1)
@@ -94,6 +88,21 @@ class RunFolder:
             raise HalignError(f"{self.path} is not empty and no run folder; name another output")
         self._write_start(config)
         return False
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Stop unless the folder's run has these settings.
+
+        Raises:
+            HalignError: if a setting differs that changes what comes out; it names each.
+        """
+        before = yaml.safe_load((self.path / "config.yaml").read_text())
+        differing = sorted(k for k in {*before, *config} - CHANGEABLE if before.get(k) != config.get(k))
+        if differing:
+            changes = "; ".join(f"{k}: {before.get(k)!r} -> {config.get(k)!r}" for k in differing)
+            raise HalignError(
+                f"{self.path} holds an unfinished run with other settings ({changes}); "
+                "name another output, or --overwrite"
+            )
 
     def _write_start(self, config: Mapping[str, Any]) -> None:
         self._write_config(config)
@@ -177,6 +186,20 @@ def load_weights(model: torch.nn.Module, checkpoint: Path) -> None:
     dtype = next(model.parameters()).dtype
     saved = type(model).from_pretrained(checkpoint, dtype=dtype)  # type: ignore[attr-defined]
     model.load_state_dict(saved.state_dict())
+
+
+def load_result(policy: Policy, folder: Path) -> None:
+    """Put a run's result into a policy: its weights into the model, or its adapters on it."""
+    adapted = (folder / "adapter_config.json").exists()
+    if adapted and not has_adapters(policy.model):
+        policy.model = put_adapters(policy.model, folder)
+        policy.__dict__.pop("capability", None)  # measured on the model as it was
+    elif adapted:
+        from peft import load_peft_weights, set_peft_model_state_dict
+
+        set_peft_model_state_dict(policy.model, load_peft_weights(str(folder)))
+    else:
+        load_weights(policy.model, folder)
 
 
 def write_text(path: Path, text: str) -> None:

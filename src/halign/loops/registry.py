@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from halign.rewards.protocol import Preferences, Reward
     from halign.training import Run
 
-BUILT_IN: tuple[str, ...] = ("grpo", "ppo", "reinforce", "rloo")
+BUILT_IN: tuple[str, ...] = (
+    *("feedback", "grpo", "online_dpo", "ppo", "raft", "reinforce", "rlaif", "rloo", "rso", "spin", "sppo"),
+)
 """Modules of this folder that hold a ``LOOP`` of their own name."""
 
 REMEDIES = {

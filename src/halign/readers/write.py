@@ -63,18 +63,18 @@ def to_row(example: Example) -> dict[str, Any]:
     """The canonical row of one example (DESIGN section 5)."""
     match example:
         case Conversation():
-            own: dict[str, Any] = {"id": example.conversation, **_about(example.dialogue)}
+            own: dict[str, Any] = {"id": example.conversation, **about(example.dialogue)}
             own["messages"] = _with_alternatives(example)
         case Demonstration():
             own = {
                 "conversation": example.conversation,
-                **_about(example.dialogue),
+                **about(example.dialogue),
                 **_demonstration(example),
             }
         case Preference():
             own = {
                 "conversation": example.conversation,
-                **_about(example.prompt),
+                **about(example.prompt),
                 "prompt": _prompt(example.prompt),
             }
             own |= {"chosen": _reply(example.chosen), "rejected": _reply(example.rejected)}
@@ -86,14 +86,14 @@ def to_row(example: Example) -> dict[str, Any]:
         case Ranking():
             own = {
                 "conversation": example.conversation,
-                **_about(example.prompt),
+                **about(example.prompt),
                 "prompt": _prompt(example.prompt),
             }
             own["responses"] = _responses(example)
         case Rating():
             own = {
                 "conversation": example.conversation,
-                **_about(example.prompt),
+                **about(example.prompt),
                 "prompt": _prompt(example.prompt),
             }
             own |= {"completion": _reply(example.response), "label": example.desirable}
@@ -104,7 +104,7 @@ def to_row(example: Example) -> dict[str, Any]:
     return own
 
 
-def _about(dialogue: Dialogue) -> dict[str, Any]:
+def about(dialogue: Dialogue) -> dict[str, Any]:
     """What is known of a dialogue besides its messages; only what there is."""
     about = {
         "guardrails": list(dialogue.guardrails),

@@ -1,0 +1,67 @@
+"""The files of a round, written a chunk of prompts at a time, so that a kill loses at most the chunk at work.
+
+samples.jsonl   prompts and the replies drawn for them   judged.jsonl   rewards and comparisons, row by row of samples.jsonl
+data.jsonl      the examples built of both (canonical)   run/           the run folder of the training
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from halign.run_folder import write_text
+
+Row = dict[str, Any]
+
+
+class Chunked:
+    """JSON rows that are made in chunks of a fixed size and appended, each chunk whole.
+
+    Args:
+        total: rows there are to be in the end.
+        chunk: rows that are made at once.
+    """
+
+    def __init__(self, path: Path, total: int, chunk: int) -> None:
+        self.path, self.total, self.chunk = path, total, chunk
+
+    def rows(self) -> list[Row]:
+        """The rows of whole chunks. What a dying process left of another is dropped, from the file too."""
+        if not self.path.exists():
+            return []
+        text = self.path.read_text(encoding="utf-8")
+        lines = text.split("\n")[:-1]
+        whole = len(lines) if len(lines) == self.total else len(lines) // self.chunk * self.chunk
+        kept = "".join(f"{line}\n" for line in lines[:whole])
+        if kept != text:
+            write_text(self.path, kept)
+        return [json.loads(line) for line in lines[:whole]]
+
+    def fill(self, make: Callable[[int, int], list[Row]], after: Callable[[int], None]) -> list[Row]:
+        """All rows: those that are there, and the rest from ``make(start, stop)``, a chunk at a time.
+
+        Args:
+            after: called with the number of rows that are there, at first and after each chunk; it may raise.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        rows = self.rows()
+        after(len(rows))
+        for start in range(len(rows), self.total, self.chunk):
+            stop = min(start + self.chunk, self.total)
+            new = make(start, stop)
+            if len(new) != stop - start:
+                raise ValueError(f"{self.path.name}: {len(new)} rows were made of {stop - start}")
+            self._append(new)
+            rows += new
+            after(len(rows))
+        return rows
+
+    def _append(self, rows: list[Row]) -> None:
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        with self.path.open("ab") as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
