@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from halign.training import Run
 
 BUILT_IN: tuple[str, ...] = (
-    *("feedback", "grpo", "online_dpo", "ppo", "raft", "reinforce", "rlaif", "rloo", "rso", "spin", "sppo"),
+    *("feedback", "online_dpo", "raft", "rlaif", "rso", "spin", "sppo"),
+    *("grpo", "ppo", "reinforce", "rloo"),
 )
 """Modules of this folder that hold a ``LOOP`` of their own name."""
 
