@@ -57,11 +57,11 @@ def test_from_nothing_to_numbers(made, found):
     assert [r["n"] for r in found["best_of_n"]] == [1, 2, 4]
     assert [p["updates"] for p in found["learned"]["points"]] == [1, 2]
     assert {r["beta"] for r in found["ideal"]} <= {1.0, 0.3, 0.1}
-    for name in ("frontier", "temperature", "overoptimisation"):
+    for name in ("frontier", "gain", "temperature", "overoptimisation"):
         assert (folder / "out" / f"{name}.svg").exists()
         assert (folder / "out" / f"{name}.png").exists()
     assert (folder / "out" / "settings.yaml").exists()
-    assert done.report.read_text().count("<svg") == 3
+    assert done.report.read_text().count("<svg") == 4
 
 
 def test_every_method_spends_the_same(found):

@@ -32,6 +32,14 @@ def test_points_intervals_and_words_are_where_they_should_be():
     assert (half - left) / (quarter - left) == pytest.approx(2.0)  # square roots
 
 
+def test_what_lies_beyond_the_reach_is_cut_off():
+    far = [*plots()[0].curves[0].marks, Mark(9.0, 7.0)]
+    ax = figure([Axes([Curve("dpo", far, style=0)], "Reward", "KL", "reward", True, reach=4.0)]).axes[0]
+    assert ax.get_xlim() == pytest.approx((0.0, 4.32))
+    low, high = ax.get_ylim()
+    assert low < 0.4 < 0.8 < high < 1.0
+
+
 def test_files_are_the_same_every_time_and_the_svg_stands_in_a_page(tmp_path):
     first = save(figure(plots()), tmp_path / "a", "frontier")
     second = save(figure(plots()), tmp_path / "b", "frontier")

@@ -10,46 +10,38 @@ from halign.reporting.figures import Axes, Curve, Mark
 Numbers = Mapping[str, Any]
 KL = "KL from the start model (nats per reply; spread as its square root)"
 BEST = "best of n (KL at its upper bound)"
+START = "start model"
 
 
 def frontier(found: Numbers) -> list[Axes]:
     """True reward against KL: the ideal, best-of-n, and every method."""
     base = found["start"]["reward"]
-    origin = Mark(0.0, base["value"], None, _range(base))
-    curves = [
-        Curve("optimum π* for each KL", [origin, *(_mark(r, "reward") for r in found["ideal"])], band=True),
-        Curve(BEST, _best(found["best_of_n"], "reward"), style=7, band=True, dashed=True),
-    ]
-    for number, (name, method) in enumerate(found["methods"].items()):
-        of = [p for p in method["points"] if "kl" in p]
-        marks = [_mark(p, "reward", _ends(method["strength"], p, of)) for p in of]
-        curves.append(Curve(_title(name, method), marks, style=number))
-    level = (base["value"], "start model")
-    return [
-        Axes(
-            curves,
-            "True reward against KL",
-            KL,
-            "true reward of held-out replies",
-            True,
-            level,
-            "lower right",
-        )
-    ]
+    curves = _curves(found, "reward", Mark(0.0, base["value"], None, _range(base)))
+    label, level = "true reward of held-out replies", (base["value"], START)
+    return [Axes(curves, "True reward against KL", KL, label, True, level=level, legend="lower right")]
+
+
+def gain(found: Numbers) -> list[Axes]:
+    """The same, less the start model's reward at the same prompts, as far as the methods went."""
+    curves = _curves(found, "gain", Mark(0.0, 0.0))
+    reach = max((m.x for c in curves[2:] for m in c.marks), default=1.0)
+    title, label = (
+        "Gain over the start model, as far as the methods went",
+        "gain in true reward, prompt by prompt",
+    )
+    return [Axes(curves, title, KL, label, True, max(reach, 0.01), (0.0, START), "upper left")]
 
 
 def temperature(found: Numbers) -> list[Axes]:
     """Win rate over sampling temperature."""
     curves = []
     for number, (name, rows) in enumerate(found["temperature"].items()):
-        shift = 0.008 * (
-            number - len(found["temperature"]) / 2
-        )  # so that bars of one temperature stand side by side
+        shift = 0.008 * (number - len(found["temperature"]) / 2)  # bars of one temperature stand side by side
         marks = [
             Mark(r["temperature"] + shift, r["win_rate"]["value"], None, _range(r["win_rate"])) for r in rows
         ]
         method = found["methods"].get(name)
-        label = "start model" if method is None else f"{name}, {method['strength']} {method['chosen']:g}"
+        label = START if method is None else f"{name}, {method['strength']} {method['chosen']:g}"
         curves.append(Curve(label, marks, style=7 if method is None else number - 1, dashed=method is None))
     level = (0.5, "as good as the start model at temperature 1")
     title = "Win rate over sampling temperature"
@@ -58,40 +50,52 @@ def temperature(found: Numbers) -> list[Axes]:
 
 def over(found: Numbers) -> list[Axes]:
     """Learned and true reward, both gained by maximising the learned one."""
-    learned = found["learned"]
-    origin = Mark(0.0, 0.0)
-    plots = []
-    for key, title, label in (
-        (
-            "learned_gain",
+    proxy = _maximised(found, "learned_gain")
+    true = _maximised(found, "gain")
+    true.append(
+        Curve("best of n by the true reward", _best(found["best_of_n"], "gain"), style=2, dashed=True)
+    )
+    level = (0.0, START)
+    return [
+        Axes(
+            proxy,
             "What is maximised: the learned reward",
-            "learned reward, gain over the start model (logits)",
+            KL,
+            "gain in learned reward (logits)",
+            True,
+            level=level,
         ),
-        ("gain", "What is wanted: the true reward", "true reward, gain over the start model"),
-    ):
-        best = [{"kl_bound": r["kl_bound"], "n": r["n"], **r["by_learned"]} for r in found["best_of_n"]]
-        curves = [
-            Curve(
-                "optimum π* of the learned reward",
-                [origin, *(_mark(r, key) for r in learned["ideal"])],
-                band=True,
-            ),
-            Curve(BEST, _best(best, key), style=7, band=True, dashed=True),
-            Curve(
-                f"{learned['loop']}, by updates",
-                [origin, *(_mark(p, key, str(p["updates"])) for p in learned["points"])],
-                style=1,
-            ),
-        ]
-        if key == "gain":
-            true = [{"kl_bound": r["kl_bound"], "n": r["n"], "gain": r["gain"]} for r in found["best_of_n"]]
-            curves.append(Curve("best of n by the true reward", _best(true, key), style=2, dashed=True))
-        plots.append(Axes(curves, title, KL, label, True, (0.0, "start model")))
-    return plots
+        Axes(true, "What is wanted: the true reward", KL, "gain in true reward", True, level=level),
+    ]
 
 
-def _title(name: str, method: Mapping[str, Any]) -> str:
-    return f"{name} ({'loop' if 'loop' in method else 'offline'})"
+def _maximised(found: Numbers, measure: str) -> list[Curve]:
+    """What maximises the learned reward."""
+    learned, origin = found["learned"], Mark(0.0, 0.0)
+    best = [{**r["by_learned"], "kl_bound": r["kl_bound"], "n": r["n"]} for r in found["best_of_n"]]
+    reached = [_mark(p, measure, str(p["updates"])) for p in learned["points"]]
+    return [
+        Curve(
+            "optimum π* of the learned reward",
+            [origin, *(_ideal(r, measure) for r in learned["ideal"])],
+            band=True,
+        ),
+        Curve(BEST, _best(best, measure), style=7, band=True, dashed=True),
+        *([Curve(f"{learned['loop']}, by updates", [origin, *reached], style=1)] if reached else []),
+    ]
+
+
+def _curves(found: Numbers, measure: str, origin: Mark) -> list[Curve]:
+    """The optimum, best-of-n, and every method."""
+    curves = [
+        Curve("optimum π* for each KL", [origin, *(_ideal(r, measure) for r in found["ideal"])], band=True),
+        Curve(BEST, _best(found["best_of_n"], measure), style=7, band=True, dashed=True),
+    ]
+    for number, (name, method) in enumerate(found["methods"].items()):
+        of = [p for p in method["points"] if "kl" in p]
+        marks = [_mark(p, measure, _ends(method["strength"], p, of)) for p in of]
+        curves.append(Curve(f"{name} ({'loop' if 'loop' in method else 'offline'})", marks, style=number))
+    return curves
 
 
 def _ends(strength: str, point: Mapping[str, Any], of: Sequence[Mapping[str, Any]]) -> str:
@@ -104,9 +108,14 @@ def _mark(row: Mapping[str, Any], measure: str, label: str = "") -> Mark:
     return Mark(kl["value"], y["value"], _range(kl), _range(y), label)
 
 
+def _ideal(row: Mapping[str, Any], measure: str) -> Mark:
+    """A point of an optimum, whose interval in KL is left to the table."""
+    return Mark(row["kl"]["value"], row[measure]["value"], None, _range(row[measure]))
+
+
 def _best(rows: Sequence[Mapping[str, Any]], measure: str) -> list[Mark]:
     return [
-        Mark(r["kl_bound"], r[measure]["value"], None, _range(r[measure]), f"{r['n']}" if r["n"] > 1 else "")
+        Mark(r["kl_bound"], r[measure]["value"], None, _range(r[measure]), str(r["n"]) if r["n"] > 1 else "")
         for r in rows
     ]
 

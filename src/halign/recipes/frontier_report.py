@@ -88,11 +88,16 @@ def panels(found: Numbers, output: Path) -> list[Panel]:
     """The plots, each with its tables; SVG and PNG files are written into the folder."""
     accuracy = cell(found["learned"]["accuracy"], 3)
     large = save(figure(plots.frontier(found), 9.4, 6.2), output, "frontier")
+    near = save(figure(plots.gain(found), 9.4, 6.2), output, "gain")
     warm = save(figure(plots.temperature(found), 9.4, 5.0), output, "temperature")
     goodhart = save(figure(plots.over(found), 5.6, 4.6), output, "overoptimisation")
     return [
         Panel(
-            "frontier", "True reward against KL", FRONTIER + INTERVALS, *methods_table(found), charts=[large]
+            "frontier",
+            "True reward against KL",
+            FRONTIER + INTERVALS,
+            *methods_table(found),
+            charts=[large, near],
         ),
         Panel(
             "cost",

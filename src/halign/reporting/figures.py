@@ -67,6 +67,7 @@ class Axes:
 
     Attributes:
         root: x is drawn on a scale of square roots, which spreads what is near zero (KL as Gao et al. draw it).
+        reach: largest x that is shown; y is as high as what is seen there needs. None: all.
         level: (y, words) of a horizontal line to compare with.
         legend: where the legend stands, as matplotlib has it; "" for none.
     """
@@ -76,6 +77,7 @@ class Axes:
     x_label: str
     y_label: str
     root: bool = False
+    reach: float | None = None
     level: tuple[float, str] | None = None
     legend: str = "best"
 
@@ -119,10 +121,17 @@ def _draw(ax: Any, plot: Axes) -> None:
             words, (1.0, y), xycoords=("axes fraction", "data"), xytext=(-2, 3), textcoords="offset points",
             ha="right", fontsize=8, color=SOFT,
         )  # fmt: skip
-    if plot.root:
-        reach = max((m.x for c in plot.curves for m in c.marks), default=1.0)
-        ax.set_xlim(0.0, 1.08 * max(reach, 1e-6))
-        ax.set_xticks(_root_ticks(reach))
+    if plot.root or plot.reach is not None:
+        reach = plot.reach or max((m.x for c in plot.curves for m in c.marks), default=1.0)
+        ax.set_xlim(0.0 if plot.root else None, 1.08 * max(reach, 1e-6))
+        if plot.root:
+            ax.set_xticks(_root_ticks(reach))
+        if plot.reach is not None:
+            seen = [
+                y for c in plot.curves for m in c.marks if m.x <= reach for y in (m.y, *(m.y_range or ()))
+            ]
+            apart = 0.06 * (max(seen) - min(seen)) if seen else 0.0
+            ax.set_ylim((min(seen) - apart, max(seen) + apart) if apart else None)
     ax.set_title(plot.title, loc="left", fontsize=11)
     ax.set_xlabel(plot.x_label)
     ax.set_ylabel(plot.y_label)
