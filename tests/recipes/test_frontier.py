@@ -267,7 +267,18 @@ def test_points_and_best_of_n_by_hand():
     assert best[1]["by_learned"]["reward"]["value"] == pytest.approx((1.0 + 0.5) / 2)
     assert best[1]["by_learned"]["learned_gain"]["value"] == pytest.approx((1.0 + 0.5) / 2)
     assert best[0]["gain"]["value"] == pytest.approx(0.0)
-    assert accuracy(prompts)["value"] == 0.5  # right at one prompt, wrong at the other
+
+
+def test_a_reward_models_accuracy_by_hand():
+    pools = {
+        "a": ([0.0, 1.0], [1.0, 3.0]),  # right
+        "b": ([0.0, 0.5, 1.0], [0.0, 2.0, 1.0]),  # two of three right
+        "c": ([0.0, 1.0], [2.0, 2.0]),  # a tie
+        "d": ([0.5, 0.5], [2.0, 1.0]),  # nothing to be right about
+    }
+    prompts = {("clean", i): Asked(c, *map(np.array, of)) for i, (c, of) in enumerate(pools.items())}
+    assert accuracy(prompts)["value"] == pytest.approx((1 + 2 / 3 + 1 / 2) / 3)
+    assert accuracy(prompts)["n"] == 3
 
 
 def test_the_ideal_is_left_out_where_the_pool_does_not_reach():
