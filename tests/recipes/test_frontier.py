@@ -173,7 +173,7 @@ def test_the_strength_is_chosen_on_validation_prompts(made, found):
 def test_learnt_from_and_asked_share_no_conversation(made):
     _, _, job = made
     data = job.store.folder(job.stages.data)
-    learnt = {r["conversation"] for r in read_rows(job.store.folder(job.stages.replies) / "rankings.jsonl")}
+    learnt = {r["conversation"] for r in read_rows(job.store.folder(job.stages.replies) / "train.jsonl")}
     imitated = {r["id"] for r in read_rows(data / "train.jsonl")[:3]}
     asked = [
         {r["conversation"] for r in read_rows(data / f"prompts-{split}-mixed.jsonl")}

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
+from markupsafe import escape
+from tests.conftest import make_llama, make_tokenizer
 from typer.testing import CliRunner
 
-from conftest import make_llama, make_tokenizer
 from halign.dialogue import Dialogue, Message
 from halign.errors import HalignError
 from halign.evaluate import Reply
 from halign.evaluate.intervals import mean
 from halign.examples import Demonstration
 from halign.judges.rules import Grade
+from halign.likelihood import make_renderer
 from halign.models import Policy
 from halign.readers import read, read_prompts, write_jsonl
 from halign.recipes import sampled, shots
@@ -63,7 +66,7 @@ def test_from_nothing_to_a_report(finished, cached, name, tmp_path):
     found = json.loads((done.folder / "results.json").read_text())
     assert list(found["models"]) == list(graph.answers)
     page = done.report.read_text()
-    assert settings["title"] in page
+    assert str(escape(settings["title"])) in page
     for a, b in settings["comparisons"]:
         assert f"{a} against {b}" in page
     for model, of in found["models"].items():
@@ -201,6 +204,13 @@ def test_examples_stand_before_the_conversation_with_their_rules_and_replies(pol
     assert shots.put_before(policy, asked, tmp_path, 2, {**sampling, "seed": 4}) != shown
     with pytest.raises(HalignError, match="the training data has 12 replies"):
         shots.put_before(policy, asked, tmp_path, 20, sampling)
+    lengths = [len(make_renderer(policy).prompt(p)) for p in shown]
+    policy.model.config.max_position_embeddings = max(lengths) + 19
+    fitting = shots.put_before(policy, asked, tmp_path, 2, sampling)
+    counts = [sum(m.role == "system" for m in p.messages) for p in fitting]
+    assert counts == [
+        2 if n == max(lengths) else 3 for n in lengths
+    ]  # one example less where a reply would not fit
 
 
 def test_where_a_template_refuses_system_messages_they_open_the_first_user_message(policy, tmp_path):
@@ -242,6 +252,12 @@ def own(policy, tmp_path):
     return tmp_path
 
 
+def assess(prompt, reply):
+    """A user's own judge."""
+    fine = len(reply) % 2 == 0
+    return SimpleNamespace(adherence={"even": fine}, inactive={}, natural=True, hallucination=not reply)
+
+
 def settings_of_ones_own(folder, **more):
     small = {"conversations": 6, "validation_conversations": 3, "samples": {"rankings": {"skip": 2}}}
     arms = {"SFT": {"conversations": 2}, "PPO": {"skip": 2}, "PPO-ptx": None, "PPO (true)": None}
@@ -263,7 +279,7 @@ def test_own_model_data_and_reward_without_a_judge(own, cached):
 
 
 def test_own_model_data_and_judge(own, cached):
-    settings = settings_of_ones_own(own, judge="halign.worlds.care:assess")
+    settings = settings_of_ones_own(own, judge=f"{__name__}:assess")
     execute("instructgpt", settings, own / "out", workers=0)
     found = json.loads((own / "out" / "results.json").read_text())
     assert "given" in found["models"]["PPO"]

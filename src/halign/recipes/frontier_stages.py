@@ -83,9 +83,12 @@ class Stages:
         s = self.settings
         return Stage(
             "learned",
-            f"{STEPS}:learned",
-            settings={"settings": {"seed": s["seed"], **s["training"], **s["learned"]}},
-            inputs={"model": self.start, "replies": self.replies},
+            "halign.recipes.steps:train",
+            settings={
+                "objective": "reward",
+                "settings": {"seed": s["seed"], **s["training"], **s["learned"]},
+            },
+            inputs={"model": self.start, "data": self.replies},
             title="Training a reward model on the rankings",
             why="It stands in for the truth, which nobody has in practice: what is lost by maximising it?",
             cost=0.06 * s["budget"]["prompts"] * s["learned"].get("epochs", 1) + 5,

@@ -17,7 +17,8 @@ from halign.recipes.field_steps import FAILED, RESULT, fitted
 from halign.recipes.origins import Inputs, Report, prompts_of
 from halign.recipes.steps import ROUNDS, model_folder, read_rows, watched
 
-RANKINGS = "rankings.jsonl"
+RANKINGS = "train.jsonl"
+"""Of a stage of ranked replies, named as data to train on are."""
 FORMS: dict[str, dict[str, Any]] = {
     "pairs": {"pairs": "best_rest"},
     "singles": {"pairs": "best_rest"},
@@ -43,7 +44,7 @@ def replies(
 ) -> None:
     """What methods learn from: the start model's own replies to training prompts, ranked by their reward.
 
-    rankings.jsonl has a row for each of the first ``prompts`` prompts after ``skip`` conversations, best reply first. Replies
+    train.jsonl has a row for each of the first ``prompts`` prompts after ``skip`` conversations, best reply first. Replies
     that were cut off are left out, since the model never said that they end there, and prompts with fewer than two others.
 
     Raises:
@@ -148,32 +149,6 @@ def online(
     except Diverged as error:
         about[FAILED] = str(error)
     (output / RESULT).write_text(json.dumps(about, indent=1))
-
-
-def learned(
-    output: Path,
-    *,
-    inputs: Inputs,
-    progress: Report,
-    threads: int,
-    settings: Mapping[str, Any],
-) -> None:
-    """A reward model of the start model's trunk, trained on the rankings: ``run/``. Resumes what an interrupted call left."""
-    from halign.readers import read
-    from halign.run_folder import RunFolder
-    from halign.training import train
-
-    RunFolder(output / "run").clear_unless_resumable()
-    with watched(output / "run" / "metrics.jsonl", float(settings.get("epochs", 1)), progress):
-        train(
-            model_folder(inputs["model"]),
-            list(read(inputs["replies"] / RANKINGS)),
-            "reward",
-            output=output / "run",
-            quiet=True,
-            record={"data": RANKINGS},
-            **settings,
-        )
 
 
 def said(

@@ -20,10 +20,11 @@ def put_before(
 
     Every example is a whole conversation up to and with a reply, its system message and guardrails included, in the roles of
     the chat template; which ones is drawn anew for each prompt, by ``sampling["seed"]``. Where the template takes a system
-    message in first place only, system texts open the first user message of their conversation.
+    message in first place only, system texts open the first user message of their conversation. Of examples that do not fit the
+    model's positions together with the prompt and a reply, the last ones are left out.
 
     Raises:
-        HalignError: if the data has fewer replies, or the result does not fit the model's positions.
+        HalignError: if the data has fewer replies.
     """
     from halign.likelihood import make_renderer
     from halign.loops.asked import asked
@@ -38,20 +39,24 @@ def put_before(
         before = [(*fill.apply(one.prompt), one.own) for one in drawn if one.own is not None]
         shown.append([*before, fill.apply(prompt)])
     renderer = make_renderer(policy)
-    whole = [joined(parts, fold=False) for parts in shown]
-    try:
-        lengths = [len(renderer.prompt(p)) for p in whole]
-    except TemplateRefused:
-        whole = [joined(parts, fold=True) for parts in shown]
-        lengths = [len(renderer.prompt(p)) for p in whole]
     room = getattr(policy.model.config, "max_position_embeddings", None)
-    longest = max(lengths, default=0) + sampling["max_new_tokens"]
-    if room and longest > room:
-        raise HalignError(
-            f"examples: {examples} examples, a prompt and a reply take up to {longest} tokens, and the model has {room} "
-            "positions; give fewer"
-        )
-    return whole
+    longest = room - sampling["max_new_tokens"] if room else None
+    try:
+        return [_fitting(parts, renderer, longest, fold=False) for parts in shown]
+    except TemplateRefused:
+        return [_fitting(parts, renderer, longest, fold=True) for parts in shown]
+
+
+def _fitting(
+    parts: Sequence[Sequence[Message]], renderer: Any, longest: int | None, *, fold: bool
+) -> Dialogue:
+    """The last part with as many of the first others before it as make a prompt of at most ``longest`` tokens."""
+    *before, last = parts
+    for count in range(len(before), 0, -1):
+        whole = joined([*before[:count], last], fold=fold)
+        if longest is None or len(renderer.prompt(whole)) <= longest:
+            return whole
+    return joined([last], fold=fold)
 
 
 def joined(conversations: Sequence[Sequence[Message]], *, fold: bool) -> Dialogue:
