@@ -2,6 +2,7 @@
 
 from halign.evaluate.comparing import compare
 from halign.evaluate.comparison import Comparison, DimensionResult, compare_grades, compare_outcomes
+from halign.evaluate.frontier import Tilted, best_of_n, best_of_n_kl, jackknifed, tilted, win_rate
 from halign.evaluate.intervals import Interval, advantage, bootstrap, difference, mean, share
 from halign.evaluate.kl import log_ratios
 from halign.evaluate.replies import (
@@ -25,7 +26,10 @@ __all__ = [
     "Interval",
     "Reply",
     "Scores",
+    "Tilted",
     "advantage",
+    "best_of_n",
+    "best_of_n_kl",
     "bootstrap",
     "by_guardrail",
     "compare",
@@ -33,6 +37,7 @@ __all__ = [
     "compare_outcomes",
     "conditioning",
     "difference",
+    "jackknifed",
     "log_ratios",
     "mean",
     "measures",
@@ -40,4 +45,6 @@ __all__ = [
     "repeats",
     "score",
     "share",
+    "tilted",
+    "win_rate",
 ]

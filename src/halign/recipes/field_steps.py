@@ -108,22 +108,41 @@ def trained(
     seed: int,
 ) -> tuple[Any, dict[str, Any]]:
     """(the trained policy, or None if training diverged; what is known about the run)."""
+    file, how = FORMS[form]
+    given = {**settings, **how, "seed": seed}
+    data = inputs["responses"] / file
+    return fitted(output, inputs["model"], data, progress, objective, updates, given)
+
+
+def fitted(
+    output: Path,
+    model: Path,
+    data: Path,
+    progress: Report,
+    objective: str,
+    updates: int,
+    settings: Mapping[str, Any],
+) -> tuple[Any, dict[str, Any]]:
+    """Train the model of a stage on a file in one pass of exactly ``updates`` updates: (the trained policy, or None if training
+    diverged; what is known about the run, which lies in ``output/run``).
+
+    Raises:
+        HalignError: if there are fewer items than updates.
+    """
     from halign.config import resolve
     from halign.models import load
     from halign.prepare import prepare
     from halign.readers import read
     from halign.training import Diverged, train
 
-    file, how = FORMS[form]
-    examples = read(inputs["responses"] / file)
-    policy = load(model_folder(inputs["model"]))
-    given = {**settings, **how, "seed": seed}
-    items = len(prepare(policy, examples, None, resolve(objective, given)).train)
+    examples = read(data)
+    policy = load(model_folder(model))
+    items = len(prepare(policy, examples, None, resolve(objective, dict(settings))).train)
     if items < updates:
         raise HalignError(
             f"{objective}: {items} items do not make {updates} updates; set updates= or conversations="
         )
-    given |= {"batch_items": items // updates, "max_steps": updates, "epochs": 1}
+    given = {**settings, "batch_items": items // updates, "max_steps": updates, "epochs": 1}
     about: dict[str, Any] = {
         FAILED: None,
         "items": items,
@@ -134,7 +153,13 @@ def trained(
     try:
         with watched(output / "run" / "metrics.jsonl", 1.0, progress):
             run = train(
-                policy, examples, objective, output=output / "run", quiet=True, record={"data": file}, **given
+                policy,
+                examples,
+                objective,
+                output=output / "run",
+                quiet=True,
+                record={"data": data.name},
+                **given,
             )
         policy = run.policy
         if not all(p.isfinite().all() for p in policy.model.parameters()):
