@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from halign.cli import (
+    data_build,
     data_card,
     data_decontaminate,
     data_dedupe,
@@ -20,5 +21,6 @@ app.command("mix")(data_mix.mix)
 app.command("dedupe")(data_dedupe.dedupe)
 app.command("decontaminate")(data_decontaminate.decontaminate)
 app.command("split")(data_split.split)
+app.command("build")(data_build.build)
 app.command("card")(data_card.card)
 app.command("trace")(data_trace.trace)
