@@ -13,7 +13,11 @@ from halign.builders.contract import Builder, BuilderSettings
 from halign.errors import HalignError
 from halign.outsiders import imported
 
-BUILT_IN: tuple[str, ...] = ()
+BUILT_IN: tuple[str, ...] = (
+    "critique",
+    "grade",
+    "rlaif",
+)
 """Modules of this folder that hold a ``BUILDER`` of their own name."""
 
 
