@@ -14,6 +14,7 @@ from halign.errors import HalignError
 from halign.outsiders import imported
 
 BUILT_IN: tuple[str, ...] = (
+    "capo",
     "critique",
     "grade",
     "rlaif",
