@@ -41,7 +41,7 @@ class InstructionPool:
         self._tokenize = DefaultTokenizer(use_stemmer=False).tokenize
         self._scorer = RougeScorer(["rougeL"], use_stemmer=False)
         for text in instructions:
-            self._put(text)
+            self.put(text)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -50,7 +50,7 @@ class InstructionPool:
         """Take the text in, unless it is too like one that is there; True if it was taken."""
         if self.alike(text) is not None:
             return False
-        self._put(text)
+        self.put(text)
         return True
 
     def alike(self, text: str) -> str | None:
@@ -68,7 +68,8 @@ class InstructionPool:
                     return other
         return None
 
-    def _put(self, text: str) -> None:
+    def put(self, text: str) -> None:
+        """Take the text in, alike or not."""
         counts = Counter(self._tokenize(text))
         for token, count in counts.items():
             self._places[token].append((len(self.texts), count))

@@ -18,6 +18,7 @@ BUILT_IN: tuple[str, ...] = (
     "critique",
     "grade",
     "rlaif",
+    "self_instruct",
 )
 """Modules of this folder that hold a ``BUILDER`` of their own name."""
 
