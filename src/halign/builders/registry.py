@@ -17,6 +17,7 @@ BUILT_IN: tuple[str, ...] = (
     "capo",
     "critique",
     "grade",
+    "r_tuning",
     "rlaif",
     "self_instruct",
 )
