@@ -17,6 +17,7 @@ BUILT_IN: tuple[str, ...] = (
     "capo",
     "critique",
     "grade",
+    "promptsource",
     "r_tuning",
     "rlaif",
     "self_instruct",
