@@ -1,4 +1,4 @@
-"""Negatives for context-aware preference optimisation (CaPO; Parrot: Sun et al. 2023, arXiv 2310.07301, section 3.3).
+"""Negatives for context-aware preference optimisation (CaPO; Parrot: Sun et al. 2023, arXiv 2310.07301).
 
 First the queries that depend on their context, by a judge or by log-probability (``dependence``). Then for each the data's reply
 is chosen over one that goes wrong with the context in one of three ways:

@@ -1,4 +1,4 @@
-"""Grades from 1 to 10 by a language model (direct RLAIF: Lee et al. 2023, arXiv 2309.00267, section 2.3): of each reply the mean
+"""Grades from 1 to 10 by a language model (direct RLAIF: Lee et al. 2023, arXiv 2309.00267): of each reply the mean
 of its grades under their probabilities.
 
 With replies that the writer draws and ``keep=best`` this is the self-distillation of Baize v2 (Xu et al. 2023, arXiv 2304.01196):

@@ -74,7 +74,7 @@ def _mapping(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[Any,
     return loader.construct_mapping(node, deep=True)
 
 
-_Loader.add_multi_constructor("!Template", _mapping)  # type: ignore[no-untyped-call]
+_Loader.add_multi_constructor("!Template", _mapping)
 
 
 def read_templates(file: Path) -> list[Template]:

@@ -1,4 +1,4 @@
-"""What R-Tuning comes to: average precision, accuracy on what was answered, refusal rate (arXiv 2311.09677, section 4.3).
+"""What R-Tuning comes to: average precision, accuracy on what was answered, refusal rate (arXiv 2311.09677).
 
 The confidence in an answer is (p + P(sure)) / 2 as in the paper's code, where p is the geometric mean of the probabilities of the
 answer's tokens and P(sure) = P("I am sure.") / (P("I am sure.") + P("I am unsure.")) once the model is asked. (The code leaves

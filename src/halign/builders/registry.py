@@ -17,9 +17,12 @@ BUILT_IN: tuple[str, ...] = (
     "capo",
     "critique",
     "grade",
+    "multilingual",
+    "parrot_ask",
     "promptsource",
     "r_tuning",
     "rlaif",
+    "self_chat",
     "self_instruct",
 )
 """Modules of this folder that hold a ``BUILDER`` of their own name."""

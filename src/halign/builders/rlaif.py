@@ -1,4 +1,4 @@
-"""Soft labels by a language model (RLAIF: Lee et al. 2023, arXiv 2309.00267, section 2.1).
+"""Soft labels by a language model (RLAIF: Lee et al. 2023, arXiv 2309.00267).
 
 Every pair of replies is asked in both orders, "is the reply shown first the better one?", and what is kept is the mean
     P(a better) = (P(first | a first) + 1 - P(first | b first)) / 2
