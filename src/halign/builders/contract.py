@@ -21,6 +21,9 @@ from halign.examples import Example
 if TYPE_CHECKING:
     from halign.builders.tools import Tools
 
+QUIET = "~"
+"""Counts whose name begins so are for ``notes`` and the report's file, and are not shown."""
+
 Tool = Literal["writer", "judge"]
 """What a builder may use beside rules: a model that writes, and one that answers yes or no."""
 
@@ -86,7 +89,7 @@ class Builder:
         prepare: made once of the settings before any row, and found in ``tools.prepared`` (a policy that was read). It raises
             HalignError for settings that will not do.
         read: the rows to build from, in a fixed order; None: the good rows of the file. For sources that are no examples, such
-            as a policy from which conversations are made.
+            as a policy from which conversations are made; a row numbered 0 stands for the whole source.
         notes: (settings, what was prepared, tallies of all chunks) -> what the report says beside counts.
     """
 

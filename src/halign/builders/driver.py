@@ -92,6 +92,9 @@ def build(
             if chunk >= job.chunks:
                 made = builder.build(some, settings, replace(tools, chunk=chunk))
                 job.add(len(some), made)
+        if not job.built:
+            shutil.rmtree(folder)
+            raise HalignError(f"{builder.name}: nothing was built of {job.read:,} rows{_why(job.dropped)}")
         report = _report(builder, step, job, settings, prepared)
         write_rows(job.rows(), path)
         lineage.write_header(path, [step], [source.file])
@@ -233,20 +236,20 @@ class _Job:
 
 
 def origin(step: lineage.Step, rows: Sequence[Row], replies: Sequence[str]) -> lineage.Lineage:
-    """The lineage of what was built of these rows."""
-    if len(rows) == 1:
+    """The lineage of what was built of these rows; a row numbered 0 is none of the file's, but stands for all of it."""
+    if len(rows) == 1 and rows[0].number:
         return lineage.derive(step, rows[0].number, rows[0].row, replies)
-    return lineage.join(step, [(r.number, r.row) for r in rows], replies)
+    return lineage.join(step, [(r.number, r.row) for r in rows if r.number], replies)
+
+
+def _why(dropped: Counter[str]) -> str:
+    said = "; ".join(f"{n:,} {why}" for why, n in dropped.most_common(5))
+    return f": {said}" if said else ""
 
 
 def _report(
     builder: Builder, step: lineage.Step, job: _Job, settings: BuilderSettings, prepared: Any
 ) -> Report:
-    if not job.built:
-        said = "; ".join(f"{n:,} {why}" for why, n in job.dropped.most_common(5))
-        raise HalignError(
-            f"{builder.name}: nothing was built of {job.read:,} rows{f': {said}' if said else ''}"
-        )
     notes = builder.notes(settings, prepared, job.tallies) if builder.notes else []
     described = {k: v for k, v in step.settings.items() if v is not None}
     described = json.loads(json.dumps(described, default=str))

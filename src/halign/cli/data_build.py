@@ -256,9 +256,11 @@ def show_settings(console: Console, builder: Builder) -> None:
 
 def print_report(console: Console, file: str, output: Path, report: Report) -> None:
     """Counts, reasons and notes."""
+    from halign.builders.contract import QUIET
+
     rows = [("read", f"{report.read:,}"), ("built", f"{report.built:,}")]
     rows += [(f"dropped: {why}", f"{n:,}") for why, n in report.dropped.most_common()]
-    rows += [(name, f"{n:,}") for name, n in sorted(report.tallies.items())]
+    rows += [(name, f"{n:,}") for name, n in report.tallies.most_common() if not name.startswith(QUIET)]
     views.print_table(console, f"{Path(file).name} -> {output}", rows)
     for note in report.notes:
         console.print(note, highlight=False, markup=False)
