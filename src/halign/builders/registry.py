@@ -13,7 +13,20 @@ from halign.builders.contract import Builder, BuilderSettings
 from halign.errors import HalignError
 from halign.outsiders import imported
 
-BUILT_IN: tuple[str, ...] = ("guardrails", "policy_chats")
+BUILT_IN: tuple[str, ...] = (
+    "capo",
+    "critique",
+    "grade",
+    "guardrails",
+    "multilingual",
+    "parrot_ask",
+    "policy_chats",
+    "promptsource",
+    "r_tuning",
+    "rlaif",
+    "self_chat",
+    "self_instruct",
+)
 """Modules of this folder that hold a ``BUILDER`` of their own name."""
 
 

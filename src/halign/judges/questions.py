@@ -39,7 +39,7 @@ Reply:
 Grade the reply from 1 (worst) to 10 (best). Answer with one number from 1 to 10 and nothing else."""
 
 
-def filled(template: str, **words: str) -> str:
+def filled(template: str, **words: object) -> str:
     """The question in words."""
     return ImmutableSandboxedEnvironment().from_string(template).render(**words)
 
