@@ -9,6 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from halign.adapters.build import add_adapters
+from halign.adapters.sharing import copy_of, share_trunk
 from halign.errors import HalignError
 from halign.lean import lean_layers
 from halign.models import Policy, disable_dropout
@@ -17,6 +19,7 @@ from halign.rewards.model import RewardModel
 from halign.rewards.protocol import LearnedReward
 from halign.rewards.starting import from_causal
 from halign.scoring import ValueScorer, linear_fp32, unwrap
+from halign.train_settings import TrainSettings
 from halign.trie import TreeBatch
 
 CriticKind = Literal["head", "separate"]
@@ -77,11 +80,19 @@ def make_critic(
     *,
     detached: bool = False,
     seed: int = 0,
+    adapters: TrainSettings | None = None,
+    share: bool = False,
 ) -> nn.Module:
     """The critic of that kind, to be trained.
 
     A separate one starts from the reward model, where the reward is one, as InstructGPT's does; else from the policy's trunk with
-    a fresh head. The reward model and the policy keep their own weights.
+    a fresh head. The reward model and the policy keep their own weights. Where the reward model has adapters, those are trained
+    with the head, and its base stays as it is.
+
+    Args:
+        adapters: what trains on the policy's trunk, where the critic starts from that; None: all weights.
+        share: hold frozen weights once, together with the model that the critic starts from (``adapters.sharing``); changes no
+            number.
 
     Raises:
         HalignError: if the reward model reads other tokens than the policy, or takes other masks.
@@ -89,7 +100,7 @@ def make_critic(
     if kind == "head":
         width = unwrap(policy.model).get_output_embeddings().weight.shape[1]
         return HeadCritic(width, detached=detached, seed=seed)
-    model = _own_model(policy, reward, seed)
+    model = _own_model(policy, reward, seed, adapters, share)
     if model.capability.scheme != policy.capability.scheme:
         raise HalignError(
             "critic=separate: the reward model's architecture takes other masks than the policy's; critic=head, or separate=true"
@@ -99,7 +110,9 @@ def make_critic(
     return SeparateCritic(model)
 
 
-def _own_model(policy: Policy, reward: Any, seed: int) -> RewardModel:
+def _own_model(
+    policy: Policy, reward: Any, seed: int, adapters: TrainSettings | None, share: bool
+) -> RewardModel:
     if isinstance(reward, LearnedReward) and reward.model.facts.kind == "reward":
         given = reward.model
         theirs, own = given.tokenizer.get_vocab(), policy.tokenizer.get_vocab()
@@ -108,8 +121,20 @@ def _own_model(policy: Policy, reward: Any, seed: int) -> RewardModel:
             raise HalignError(
                 "critic=separate starts from the reward model, whose tokenizer is not the policy's; critic=head"
             )
-        return RewardModel(
-            copy.deepcopy(given.model), given.tokenizer, given.path, given.rendering, given.facts
-        )
-    start = Policy(copy.deepcopy(policy.model), policy.tokenizer, policy.path, policy.rendering)
-    return from_causal(start, Facts(), seed=seed)
+        model = copy_of(given.model, share=share)
+        return RewardModel(model, given.tokenizer, given.path, given.rendering, given.facts)
+    return _on_policys_trunk(policy, seed, adapters, share)
+
+
+def _on_policys_trunk(policy: Policy, seed: int, adapters: TrainSettings | None, share: bool) -> RewardModel:
+    """A fresh head, and fresh adapters where the settings are given, on the policy's trunk or a copy of it."""
+    model: Any = copy_of(policy.model, share=share)
+    if share:  # a new pad token would lengthen the policy's matrix in place
+        embeddings = model.get_input_embeddings()
+        embeddings.weight = copy.deepcopy(embeddings.weight)
+    fresh = from_causal(Policy(model, policy.tokenizer, policy.path, policy.rendering), Facts(), seed=seed)
+    if adapters is not None:
+        fresh.model = add_adapters(fresh.model, adapters)
+    if share:
+        share_trunk(fresh.model, policy.model)
+    return fresh

@@ -26,7 +26,9 @@ from halign.models import RENDERING, Policy, environment, put_adapters
 from halign.rewards.card import CARD
 
 STATE = "halign_state"
-CHANGEABLE = frozenset({"save_every", "keep_checkpoints", "stop_below", "stop_drift", "tensorboard"})
+CHANGEABLE = frozenset(
+    {"save_every", "keep_checkpoints", "stop_below", "stop_drift", "tensorboard", "shared_trunk"}
+)
 """Settings that change no number of a run, so that it may be resumed with others (a limit that stopped it, above all)."""
 
 

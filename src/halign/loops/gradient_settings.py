@@ -75,6 +75,11 @@ class GradientSettings(LoopSettings):
     lora_targets: tuple[str, ...] | None = Field(
         None, description="modules with adapters; unset: every linear layer"
     )
+    shared_trunk: Literal["auto", "off"] = Field(
+        "auto",
+        description="with adapters, hold once what policy, reward model and critic have in common (weights that are frozen and "
+        "equal); off: every model apart, the same numbers",
+    )
 
     eval_every: int | None = Field(
         None, gt=0, description="iterations between evaluations on held-out prompts; unset: before and after"
@@ -93,6 +98,11 @@ class GradientSettings(LoopSettings):
         if value != 1:
             raise ValueError("a policy gradient is of the distribution that is drawn from: only 1 will do")
         return value
+
+    @field_validator("shared_trunk", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        return "off" if value is False else value  # as YAML reads the word
 
     @model_validator(mode="after")
     def _no_setting_in_vain(self) -> GradientSettings:

@@ -22,7 +22,7 @@ from halign.critics import make_critic
 from halign.equip import build_optimizers, equip
 from halign.errors import HalignError
 from halign.items import Item
-from halign.loops import gradient_log
+from halign.loops import gradient_log, one_trunk
 from halign.loops.asked import of_round
 from halign.loops.contract import Task
 from halign.loops.policy_gradient import PolicyGradient, Row
@@ -152,10 +152,20 @@ class Online:
     def _set_up_model(self) -> None:
         s, inner = self.settings, unwrap(self.policy.model)
         attention = inner.config._attn_implementation
+        share = one_trunk.can_share(self.policy, s)
+        if share:
+            one_trunk.share_reward(self.policy, self.task.reward)
         self.critic = None
         if kind := getattr(s, "critic", None):
             self.critic = make_critic(
-                kind, self.policy, self.task.reward, self.undo, detached=s.critic_detached, seed=s.seed
+                kind,
+                self.policy,
+                self.task.reward,
+                self.undo,
+                detached=s.critic_detached,
+                seed=s.seed,
+                adapters=self.train if self.train.adapter_kind else None,
+                share=share,
             )
         equipped = equip(self.policy, self.train, self.undo, self.critic)
         built = build_optimizers(self.policy.model, self.train)
@@ -167,6 +177,10 @@ class Online:
         self.stepper = Stepper(
             equipped.scorer, built, self.losses, self.accelerator, clip=s.gradient_clip, pad_id=pad
         )
+        if share:
+            one_trunk.follow(self.task.reward, self.policy, self.accelerator.device)
+            if line := one_trunk.told(self.policy, self.task.reward, self.critic):
+                self.display.say(line)
         reference = reference_of(self.stepper, self.policy.model, equipped.fresh_adapters)
         packing = {"max_tokens": s.max_tokens, "flat": equipped.flat, "separate": equipped.separate}
         self.collector = Collector(

@@ -41,7 +41,7 @@ class PpoSettings(GradientSettings):
     critic: CriticKind = Field(
         "head",
         description="head: a linear layer on the policy's own trunk; separate: a model of its own, started from the reward model "
-        "where the reward is one, else from the policy",
+        "where the reward is one, else from the policy (with adapters of its own, where the policy gets some)",
     )
     critic_detached: bool = Field(
         True, description="the critic's loss leaves the policy's trunk alone (critic=head)"
