@@ -50,6 +50,14 @@ CASES = [
     (STEPS, ON, "Your balance is 30 in credit.", BROKEN),
     (STEPS, NAMED, "And your PIN?", KEPT),
     (STEPS, NAMED, HELLO, OPEN),  # said again
+    (STEPS, turn("Hi", NAME, "Ann Lee", "For how many people?", "Two"), PIN, OPEN),  # of another task
+    # of two steps that differ in a word, the reply is the one that it is more like
+    (
+        Steps(("For what day is the forecast?", "For what place is the forecast?")),
+        NEW,
+        "For what place is the forecast?",
+        BROKEN,
+    ),
     (STEPS, NAMED, "Nice weather today, is it not?", OPEN),
     (After(NAME, PIN), NAMED, "And your PIN?", KEPT),
     (After(NAME, PIN), NAMED, "Thank you and goodbye.", BROKEN),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from halign.builders.guardrails.contract import Turn, Verdict
-from halign.builders.guardrails.lexicon import GREETING, REFUSAL, like
+from halign.builders.guardrails.lexicon import GREETING, REFUSAL, like, likeness
 
 PLACE = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}")
 FILLERS = {
@@ -68,8 +68,9 @@ def filled(line: str) -> str | None:
 class Steps:
     """Lines that are to be said in this order. A greeting at the start may be left out.
 
-    Kept: the reply is the step after the last one that was said. Broken: it is one further on, so that a step is skipped that was
-    not said before.
+    Kept: the reply is the step after the last one that was said, and the agent's last line was a step too (a conversation may be
+    about several tasks, whose steps have lines in common). Broken: it is one further on, so that a step is skipped that was not
+    said before.
     """
 
     steps: tuple[str, ...]
@@ -82,7 +83,10 @@ class Steps:
         due = self._due(turn)
         if found is None or found < due[0]:
             return Verdict.OPEN
-        return Verdict.KEPT if found in due else Verdict.BROKEN
+        if found not in due:
+            return Verdict.BROKEN
+        apart = len(turn.agent) > 1 and self._place(turn.agent[-1]) is None
+        return Verdict.OPEN if apart else Verdict.KEPT
 
     def breaking(self, turn: Turn, draws: random.Random) -> list[str]:
         """Steps further on, in a drawn order, but for those with places that cannot be filled."""
@@ -90,7 +94,8 @@ class Steps:
         return draws.sample(later, len(later))
 
     def _place(self, reply: str) -> int | None:
-        return next((i for i, s in enumerate(self.steps) if like(reply, s)), None)
+        found = [(likeness(reply, s), -i) for i, s in enumerate(self.steps) if like(reply, s)]
+        return -max(found)[1] if found else None
 
     def _due(self, turn: Turn) -> tuple[int, ...]:
         """The steps that may come next."""

@@ -97,20 +97,22 @@ def sentences(text: str) -> list[str]:
     return [s.strip() for s in re.split(r"(?<=[.!?])\s+|\n+", text) if s.strip()]
 
 
-@lru_cache(maxsize=65536)
 def like(reply: str, line: str, least: float = 0.75) -> bool:
-    """True if the reply says the line: of the words of both, at least this share is common.
+    """True if the reply says the line: ``likeness`` of this much, or of 1 for short lines with places to be filled."""
+    few = _PLACE.search(line) and len(words(line)) < 8
+    return likeness(reply, line) >= (1.0 if few else least) and not (few and len(words(line)) < 2)
 
-    Where the line has places to be filled, its own words count alone: that share of them, or all where there are few.
-    """
+
+@lru_cache(maxsize=65536)
+def likeness(reply: str, line: str) -> float:
+    """The share of words that both have in common, in [0, 1]; of a line with places, how many of its own words the reply has."""
     a, b = Counter(words(reply)), Counter(words(line))
     if not a or not b:
-        return False
+        return 0.0
     common = sum((a & b).values())
-    if not _PLACE.search(line):
-        return 2 * common / (sum(a.values()) + sum(b.values())) >= least
-    few = sum(b.values()) < 8
-    return common / sum(b.values()) >= (1.0 if few else least) and sum(b.values()) > 1
+    return (
+        common / sum(b.values()) if _PLACE.search(line) else 2 * common / (sum(a.values()) + sum(b.values()))
+    )
 
 
 def speaks_of(text: str, thing: str, least: float = 0.5) -> bool:
