@@ -12,6 +12,7 @@ from halign.builders.driver import build
 from halign.builders.promptsource import BUILDER, Settings
 from halign.curation.source import RowSource
 from halign.errors import HalignError
+from halign.lineage import trace
 from halign.readers import read
 
 NLI = '{{premise}} Is it true that "{{hypothesis}}"? Yes, no, or maybe? ||| {{answer_choices[label]}}'
@@ -116,14 +117,20 @@ def test_random_choices_depend_on_the_row_alone(tmp_path):
 
 def test_a_table(tmp_path):
     with (tmp_path / "in.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["premise", "hypothesis", "label"], ["It rains.", "It pours.", "1"]])
-    build(
-        BUILDER,
-        RowSource(tmp_path / "in.csv"),
-        tmp_path / "out.jsonl",
-        Settings(template=NLI, answer_choices=CHOICES),
-    )
-    assert lines(tmp_path / "out.jsonl")[0]["messages"][1] == agent("Maybe")
+        rows = [
+            ["premise", "hypothesis", "label", "note"],
+            ["It rains.", "It pours.", "1", ""],
+            ["a", "b", "0", "c"],
+        ]
+        csv.writer(file).writerows(rows)
+    template = f"{{% if note %}}{{{{note}}}}: {{% endif %}}{NLI}"
+    settings = Settings(template=template, answer_choices=CHOICES)
+    build(BUILDER, RowSource(tmp_path / "in.csv"), tmp_path / "out.jsonl", settings)
+    first, second = lines(tmp_path / "out.jsonl")
+    assert first["messages"][0]["content"].startswith("It rains.")  # an empty cell is a column too
+    assert second["messages"][0]["content"].startswith("c: a")
+    assert first["messages"][1] == agent("Maybe")
+    assert trace(tmp_path / "out.jsonl", 2)[1].row["note"] == "c"
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def test_a_model_that_asks(tmp_path, policy):
     (tmp_path / "asker" / RENDERING).write_text(
         json.dumps(Renderer(policy.tokenizer, roles=("user",)).settings)
     )
-    settings = parrot_ask.Settings(asker=tmp_path / "asker", exchanges=2, max_new_tokens=200)
+    settings = parrot_ask.Settings(asker=tmp_path / "asker", exchanges=2, max_new_tokens=200, temperature=5.0)
     asker = parrot_ask.prepare(settings)
     renderer = asker.sampler.renderer
     assert isinstance(renderer, AskingRenderer)

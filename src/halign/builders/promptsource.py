@@ -6,8 +6,9 @@ separated by "|||", and is a list in the template:
     {{premise}} Is it true that "{{hypothesis}}"? Yes, no, or maybe? ||| {{answer_choices[label]}}
 
 Templates come from a setting or from a YAML file in PromptSource's own form, of which each makes an example of every row. With
-``wrong`` each other answer choice becomes a rejected reply. "|||" within a column's text separates nothing. A column that is not
-there is an error, where PromptSource writes nothing; texts are not cut at 2,048 characters.
+``wrong`` each other answer choice becomes a rejected reply. "|||" within a column's text separates nothing. A column that a row
+does not have is an error, where PromptSource writes nothing ("{% if note is defined %}" asks for it); texts are not cut at 2,048
+characters.
 """
 
 from __future__ import annotations
@@ -153,7 +154,9 @@ def read(file: str, settings: Settings) -> Iterator[Row]:
         if isinstance(row, BadLine) or not isinstance(row, Mapping):
             problem = row.problem if isinstance(row, BadLine) else "a row has to be an object with columns"
             raise DataError(problem, file=source.file, line=number)
-        found = typed(row) if type(row) is Cells else row
+        found = (
+            {**dict.fromkeys(row, ""), **typed(row)} if type(row) is Cells else row
+        )  # an empty cell is a column too
         name = found.get("id", found.get("conversation"))
         yield Row(number, found, None, None, str(number if name is None else name))
 
