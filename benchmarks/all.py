@@ -1,4 +1,4 @@
-"""Everything, with the floors it has to reach: `python -m benchmarks.all` (about an hour on two cores).
+"""Everything, with the floors it has to reach: `python -m benchmarks.all` (more than an hour on two cores).
 
 Writes ``benchmarks/results/*.json`` and prints one table. Exit status 1 if a floor is missed. What was
 measured before under the same name is measured again, unless ``--keep`` is given.
@@ -16,7 +16,7 @@ from typing import Any, get_args
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import duel, preparation, sampling
+from benchmarks import duel, preparation, rl, sampling
 from benchmarks.duel import Dtype, Match, Peer
 from benchmarks.workloads import Workload
 
@@ -44,6 +44,8 @@ PREPARATION = 5.0
 """Least ratio of pairs prepared per second to TRL's."""
 SAMPLING = 3.0
 """Least ratio of tokens sampled per second to those of ``model.generate``."""
+RL_PROMPTS = 4
+"""Prompts of a policy gradient's step here, each answered as often as in ``benchmarks.rl`` alone: about five minutes."""
 
 console = Console(highlight=False, width=150)
 
@@ -107,6 +109,22 @@ def sampling_line(r: dict[str, Any]) -> Line:
     return Line((f"sampling {r['workload']} fp32", r["peer"], "", *figures, "", "", ""), speed)
 
 
+def rl_line(r: dict[str, Any]) -> Line:
+    """The table's row of a result of ``rl.play``; replies instead of pairs."""
+    speed = r["ratio"] >= rl.FLOOR
+    share = r["ours_peak_mb"] / r["peer_peak_mb"]
+    figures = (
+        f"{r['ours_per_s']:.1f}",
+        f"{r['peer_per_s']:.1f}",
+        _marked(f"{r['ratio']:.1f}x", speed),
+        f"{rl.FLOOR:g}x",
+        f"{r['ours_peak_mb']:.0f} / {r['peer_peak_mb']:.0f}",
+        f"{share:.2f}",
+        "",
+    )
+    return Line((f"rloo {r['dtype']}", r["peer"], "", *figures), speed)
+
+
 def _marked(text: str, passed: bool | None) -> str:
     if passed is None:
         return text
@@ -115,7 +133,9 @@ def _marked(text: str, passed: bool | None) -> str:
 
 def table(lines: list[Line]) -> Table:
     """All rows."""
-    made = Table(title="halign against its peers (pairs/s, sampling tokens/s; peak MB above model and data)")
+    made = Table(
+        title="halign against its peers (pairs/s, sampling tokens/s, rloo replies/s; peak MB above model and data)"
+    )
     for name in ("what", "peer", "tokens distinct / flat"):
         made.add_column(name)
     for name in ("ours/s", "peer/s", "ratio", "floor", "peak MB ours / peer", "share", "at most"):
@@ -137,6 +157,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--items", type=int, default=0, help="pairs timed per repeat")
     parser.add_argument("--no-sampling", action="store_true", help="leave sampling out")
+    parser.add_argument("--no-rl", action="store_true", help="leave policy gradients out")
     parser.add_argument("--keep", action="store_true", help="keep results that are there already")
     given = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
@@ -159,6 +180,12 @@ def main() -> None:
         if not (given.keep and file.exists()):
             _write(file, sampling.measure(name, given.repeats, given.threads))
         lines.append(sampling_line(json.loads(file.read_text())))
+    if not given.no_rl:
+        file = RESULTS / "rl.json"
+        if not (given.keep and file.exists()):
+            console.print("rloo against trl")
+            _write(file, rl.play(rl.RlMatch(prompts=RL_PROMPTS, threads=given.threads or 1)))
+        lines.append(rl_line(json.loads(file.read_text())))
     console.print(table(lines))
     if not all(line.passed for line in lines):
         sys.exit(1)

@@ -129,6 +129,21 @@ def test_a_missed_floor_of_sampling_fails(ratio: float, passed: bool) -> None:
     assert everything.table([line]).row_count == 1
 
 
+@pytest.mark.parametrize(("ratio", "passed"), [(5.0, True), (4.99, False)])
+def test_a_missed_floor_of_policy_gradients_fails(ratio: float, passed: bool) -> None:
+    result = {
+        "dtype": "fp32",
+        "peer": "trl RLOOTrainer",
+        "ratio": ratio,
+        "ours_per_s": 3.0,
+        "peer_per_s": 0.6,
+    }
+    line = everything.rl_line({**result, "ours_peak_mb": 250.0, "peer_peak_mb": 1000.0})
+    assert line.passed == passed
+    assert "0.25" in line.cells
+    assert everything.table([line]).row_count == 1
+
+
 def test_both_sides_of_sampling_do_the_same_task(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prompts of different lengths; a stop token that comes at once ends every reply of either side after one token."""
     monkeypatch.setattr(sampling, "LONGEST", 6)
