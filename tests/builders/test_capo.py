@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.builders.helpers import Says, Thinks, agent, part, run, user
-from tests.llm.server import Server, last
 
 from halign.builders import capo
 from halign.builders.capo import BUILDER, Negative, Query, depending, verified
@@ -21,6 +19,8 @@ from halign.likelihood import as_path, make_renderer, path_logps
 from halign.llm import Endpoint
 from halign.readers import write_rows
 from halign.sampling import TransformersSampler
+from tests.builders.helpers import Says, Thinks, agent, part, run, user
+from tests.llm.server import Server, last
 
 TALK = {
     "id": "c",

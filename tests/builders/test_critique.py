@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.builders.helpers import Says, Thinks, agent, part, run, user
-from tests.conftest import shared_data
-from tests.llm.server import Server
 
 from halign.builders import critique
 from halign.builders.critique import BUILDER, Settings, read_principles
@@ -15,6 +12,9 @@ from halign.builders.writers import EndpointWriter, LocalWriter
 from halign.errors import HalignError
 from halign.llm import Endpoint
 from halign.sampling import TransformersSampler
+from tests.builders.helpers import Says, Thinks, agent, part, run, user
+from tests.conftest import shared_data
+from tests.llm.server import Server
 
 TALK = {
     "id": "c",

@@ -11,10 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.builders import toys
-from tests.conftest import make_llama, make_tokenizer
-from tests.curation.plainly import rows_of, talk
-from tests.llm.server import Fault, Server, completion, last
 from typer.testing import CliRunner
 
 from halign import lineage
@@ -30,6 +26,10 @@ from halign.llm import Client, Endpoint, ItemsFailed
 from halign.models import Policy, fingerprint
 from halign.readers import read, write_rows
 from halign.sampling import TransformersSampler
+from tests.builders import toys
+from tests.conftest import make_llama, make_tokenizer
+from tests.curation.plainly import rows_of, talk
+from tests.llm.server import Fault, Server, completion, last
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-from tests.builders.helpers import Says, agent, lines, run, user
-from tests.llm.server import Server, completion, last
 
 from halign.builders import grade
 from halign.builders.driver import dry_run
@@ -20,6 +18,8 @@ from halign.judges.yes_no import EndpointYesNo, LocalYesNo
 from halign.llm import Endpoint, ItemsFailed
 from halign.readers import read, write_rows
 from halign.rewards.language_model import LocalLanguageModelReward
+from tests.builders.helpers import Says, agent, lines, run, user
+from tests.llm.server import Server, completion, last
 
 PAIR = {"id": "p", "prompt": [user("Who?")], "chosen": [agent("Ann")], "rejected": [agent("Bob")]}
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.builders.test_driver import endpoint_tools
-from tests.curation.plainly import rows_of, talk
-from tests.llm.server import Server, completion, last
 
 from halign import lineage
 from halign.builders import Tools, build, find, resolve
@@ -16,6 +13,9 @@ from halign.builders.guardrails.policy import read_policy
 from halign.curation.source import RowSource
 from halign.errors import HalignError
 from halign.readers import read, write_rows
+from tests.builders.test_driver import endpoint_tools
+from tests.curation.plainly import rows_of, talk
+from tests.llm.server import Server, completion, last
 
 MARKDOWN = """\
 # Shop policy

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from tests.builders.helpers import Says, agent, run, user
-from tests.llm.server import Server, last
 
 from halign.builders import multilingual
 from halign.builders.multilingual import BUILDER
 from halign.builders.writers import EndpointWriter
 from halign.errors import HalignError
 from halign.llm import Endpoint
+from tests.builders.helpers import Says, agent, run, user
+from tests.llm.server import Server, last
 
 TALK = {"id": "c", "messages": [user("Hi"), agent("Hello"), user("Who?"), agent("Ann")]}
 GERMAN = {"language": "German"}

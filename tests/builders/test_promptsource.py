@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 
 import pytest
-from tests.builders.helpers import agent, lines, run, user
 
 from halign.builders import promptsource
 from halign.builders.driver import build
@@ -14,6 +13,7 @@ from halign.curation.source import RowSource
 from halign.errors import HalignError
 from halign.lineage import trace
 from halign.readers import read
+from tests.builders.helpers import agent, lines, run, user
 
 NLI = '{{premise}} Is it true that "{{hypothesis}}"? Yes, no, or maybe? ||| {{answer_choices[label]}}'
 CHOICES = "Yes ||| Maybe ||| No"

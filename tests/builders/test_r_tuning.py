@@ -6,8 +6,6 @@ import math
 import random
 
 import pytest
-from tests.builders.helpers import Says, agent, run, user
-from tests.llm.server import Server
 
 from halign.builders import r_tuning
 from halign.builders.answers import final_number, matches, normalised
@@ -20,6 +18,8 @@ from halign.likelihood import as_path, make_renderer, path_logps
 from halign.llm import Endpoint
 from halign.readers import read
 from halign.sampling import TransformersSampler
+from tests.builders.helpers import Says, agent, run, user
+from tests.llm.server import Server
 
 
 def question(name, answer="Paris"):

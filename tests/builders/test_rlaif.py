@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-from tests.builders.helpers import Says, Thinks, agent, part, run, user
-from tests.llm.server import Server, completion, last
 
 from halign.builders import rlaif
 from halign.builders.rlaif import BUILDER
@@ -15,6 +13,8 @@ from halign.judges.yes_no import EndpointYesNo, LocalYesNo
 from halign.likelihood import logps
 from halign.llm import Endpoint
 from halign.readers import read
+from tests.builders.helpers import Says, Thinks, agent, part, run, user
+from tests.llm.server import Server, completion, last
 
 PAIR = {"id": "p", "prompt": [user("Who?")], "chosen": [agent("Ann")], "rejected": [agent("Bob")]}
 

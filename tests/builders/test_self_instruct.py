@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-from tests.builders.helpers import Says, Thinks, run
-from tests.llm.server import Server, last
 
 from halign.builders import instructions as rules
 from halign.builders import self_instruct
@@ -14,6 +12,8 @@ from halign.builders.self_instruct import BUILDER
 from halign.builders.writers import EndpointWriter
 from halign.errors import HalignError
 from halign.llm import Endpoint
+from tests.builders.helpers import Says, Thinks, run
+from tests.llm.server import Server, last
 
 TOPICS = ("rivers", "songs", "lakes", "towns", "poets", "birds", "trees", "tools", "games", "ships")
 SEEDS = [

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.builders.helpers import Says, agent, run, user
-from tests.llm.server import Server
 
 from halign.builders import parrot_ask, self_chat
 from halign.builders.parrot_ask import AskingRenderer, exchanged
@@ -18,6 +16,8 @@ from halign.llm import Endpoint
 from halign.models import RENDERING
 from halign.render import Renderer
 from halign.sampling import TransformersSampler
+from tests.builders.helpers import Says, agent, run, user
+from tests.llm.server import Server
 
 
 def topic(name, **more):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from tests.llm.server import Fault, Server, last
 from typer.testing import CliRunner
 
 from halign.cli.main import app
 from halign.dialogue import Dialogue, Message
 from halign.models import load
 from halign.sampling import TransformersSampler
+from tests.llm.server import Fault, Server, last
 
 
 def invoke(*words, said):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from test_data import cell
-from tests.curation.plainly import rows_of, talk
 from typer.testing import CliRunner
 
 from halign.cli.data_commands import app
 from halign.errors import HalignError
 from halign.readers import read, write_rows
+from tests.cli.test_data import cell
+from tests.curation.plainly import rows_of, talk
 
 
 def run(*arguments, code=0):

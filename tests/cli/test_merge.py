@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import typer
-from tests.conftest import conversation_rows
 from typer.testing import CliRunner
 
 from halign.cli.main import app
@@ -16,6 +15,7 @@ from halign.errors import HalignError
 from halign.models import load
 from halign.readers import read
 from halign.training import train
+from tests.conftest import conversation_rows
 
 SETTINGS: dict[str, Any] = {"tensorboard": False, "quiet": True, "learning_rate": 0.05, "warmup": 0}
 KINDS = {

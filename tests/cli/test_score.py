@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.rewards.test_reward_runs import pair_rows, ranking_rows
 from typer.testing import CliRunner
 
 from halign.cli.main import app
 from halign.errors import HalignError
 from halign.readers import read
 from halign.rewards.loading import load_reward
+from tests.rewards.test_reward_runs import pair_rows, ranking_rows
 
 SMALL = ["learning_rate=1e-2", "tensorboard=false"]
 

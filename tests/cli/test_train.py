@@ -15,9 +15,9 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tests.conftest import conversation_rows
 
 from halign.cli.main import main
+from tests.conftest import conversation_rows
 
 SMALL = ["learning_rate=1e-2", "batch_items=4", "warmup=0", "tensorboard=false"]
 

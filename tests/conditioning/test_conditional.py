@@ -7,9 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conditioning.spans import all_shown, rendered
-from tests.conftest import make_llama
-from tests.templates import tokenizer
 
 import halign as hl
 from halign.conditioning import conditional
@@ -19,6 +16,9 @@ from halign.models import Policy, load
 from halign.readers import read
 from halign.render import Renderer
 from halign.sampling import TransformersSampler
+from tests.conditioning.spans import all_shown, rendered
+from tests.conftest import make_llama
+from tests.templates import tokenizer
 
 HI = [{"role": "user", "content": "Hello"}]
 PAIR = {"id": "c", "prompt": HI, "chosen": "Good day.", "rejected": "Go away."}

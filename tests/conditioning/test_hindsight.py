@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conditioning.spans import all_shown, rendered
-from tests.templates import tokenizer
 
 import halign as hl
 from halign.conditioning import hindsight
@@ -18,6 +16,8 @@ from halign.errors import HalignError
 from halign.readers import read
 from halign.render import Renderer
 from halign.sampling import TransformersSampler
+from tests.conditioning.spans import all_shown, rendered
+from tests.templates import tokenizer
 
 HI = [{"role": "user", "content": "Hello"}]
 PAIR = {"id": "c", "prompt": HI, "chosen": "Good day.", "rejected": "Go away."}

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.conditioning.spans import all_shown, rendered
-from tests.templates import tokenizer
 
 import halign as hl
 from halign.conditioning import joint_feedback
@@ -14,6 +12,8 @@ from halign.dialogue import Message
 from halign.errors import HalignError
 from halign.readers import read, to_row
 from halign.trie import tree_batch
+from tests.conditioning.spans import all_shown, rendered
+from tests.templates import tokenizer
 
 HI = [{"role": "user", "content": "Hello"}]
 OPEN = "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"

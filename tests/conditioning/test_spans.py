@@ -8,10 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.conditioning.spans import shown
-from tests.conftest import TEXTS, make_llama
-from tests.templates import tokenizer as tokenizer_of
-from tests.test_training import assert_same, moved, step_gradients, trainer_for
 
 from halign.dialogue import Dialogue, Message
 from halign.errors import HalignError
@@ -22,6 +18,10 @@ from halign.preflight import check_items
 from halign.readers import read, to_row
 from halign.render import Renderer
 from halign.spans import prefixed
+from tests.conditioning.spans import shown
+from tests.conftest import TEXTS, make_llama
+from tests.templates import tokenizer as tokenizer_of
+from tests.test_training import assert_same, moved, step_gradients, trainer_for
 
 HI = {"role": "user", "content": "Hello"}
 OPEN = "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.conditioning.spans import all_shown
-from tests.templates import tokenizer
 
 import halign as hl
 from halign.conditioning import steerlm
@@ -14,6 +12,8 @@ from halign.conditioning.contract import Rewriting
 from halign.convert import to_rankings
 from halign.errors import HalignError
 from halign.readers import read, to_row
+from tests.conditioning.spans import all_shown
+from tests.templates import tokenizer
 
 HI = [{"role": "user", "content": "Hello"}]
 OPEN = "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"

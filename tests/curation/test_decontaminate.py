@@ -7,13 +7,13 @@ import random
 from pathlib import Path
 
 import pytest
-from tests.curation.plainly import changed, rows_of, talk
 
 from halign.curation.decontaminate import HeldOut, decontaminate, read_tests
 from halign.curation.minhash import normal
 from halign.curation.source import RowSource
 from halign.errors import HalignError
 from halign.readers import write_rows
+from tests.curation.plainly import changed, rows_of, talk
 
 DATA = Path(os.environ.get("HALIGN_DATA", "/work/shared/data"))
 LONG = "Janet's ducks lay 16 eggs per day, she eats three for breakfast every morning and bakes muffins for her friends"

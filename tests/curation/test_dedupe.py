@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.curation.plainly import changed, plain, rows_of, talk
 
 from halign.curation.dedupe import ALIKE, SAME, dedupe
 from halign.curation.minhash import normal
@@ -13,6 +12,7 @@ from halign.curation.source import RowSource
 from halign.errors import HalignError
 from halign.lineage import read_header, row_hash
 from halign.readers import read, write_rows
+from tests.curation.plainly import changed, plain, rows_of, talk
 
 
 def run(tmp_path, rows, **settings):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-from tests.curation.plainly import rows_of, talk
-from tests.llm.server import Server, completion, last
 
 from halign.curation.conditions import Condition
 from halign.curation.filter import ALPAGASUS, LOW, SCALE, ByJudge, ByReward, Grade, keep, responses_of
@@ -16,6 +14,8 @@ from halign.judges import DirectScorer
 from halign.llm import Client, Endpoint
 from halign.llm.cache import ReplyCache
 from halign.readers import write_rows
+from tests.curation.plainly import rows_of, talk
+from tests.llm.server import Server, completion, last
 
 
 class Length:

@@ -7,9 +7,9 @@ import random
 
 import numpy as np
 import pytest
-from tests.curation.plainly import changed, plain
 
 from halign.curation.minhash import NEAR, Bands, NearIndex, jaccard, runs, shingles
+from tests.curation.plainly import changed, plain
 
 
 def test_similarity_by_hand():

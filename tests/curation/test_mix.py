@@ -8,7 +8,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from tests.curation.plainly import rows_of, talk
 
 from halign.curation.mix import mix
 from halign.curation.sampling import apportion, interleaved, shares, times_drawn
@@ -16,6 +15,7 @@ from halign.curation.source import RowSource
 from halign.errors import HalignError
 from halign.lineage import trace
 from halign.readers import read, write_rows
+from tests.curation.plainly import rows_of, talk
 
 
 @pytest.mark.parametrize(

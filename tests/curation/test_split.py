@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.curation.plainly import rows_of, talk
 
 from halign.curation.source import RowSource
 from halign.curation.split import split
 from halign.errors import HalignError
 from halign.lineage import trace
 from halign.readers import write_rows
+from tests.curation.plainly import rows_of, talk
 
 SHARES = {"train": 0.8, "feedback": 0.1, "test": 0.1}
 

@@ -6,12 +6,12 @@ import math
 import re
 
 import pytest
-from tests.llm.server import Fault, Server, completion, last
 
 from halign.dialogue import Dialogue, Message
 from halign.errors import HalignError
 from halign.judges import DirectScorer, Label, Labels, PairwiseLabeller
 from halign.llm import Client, Endpoint, Failure
+from tests.llm.server import Fault, Server, completion, last
 
 
 def prompt(i=0):

@@ -9,7 +9,6 @@ import time
 
 import pytest
 from pydantic import BaseModel
-from tests.llm.server import Fault, Server, completion, last
 
 from halign.errors import HalignError
 from halign.llm import (
@@ -26,6 +25,7 @@ from halign.llm import (
 )
 from halign.llm.cache import ReplyCache
 from halign.llm.cost import most_tokens
+from tests.llm.server import Fault, Server, completion, last
 
 
 def at(server, **settings):

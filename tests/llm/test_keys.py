@@ -8,11 +8,11 @@ import traceback
 
 import pytest
 from pydantic import BaseModel
-from tests.llm.server import Fault, Server
 
 from halign.cache import cache_dir
 from halign.errors import HalignError
 from halign.llm import Client, Endpoint, EndpointRefused, Request
+from tests.llm.server import Fault, Server
 
 KEY = "sk-planted-0123456789abcdef"
 

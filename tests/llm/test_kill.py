@@ -12,11 +12,10 @@ import sys
 import time
 from pathlib import Path
 
-from tests.llm.job import requests
-from tests.llm.server import Server, last
-
 from halign.cache import cache_dir
 from halign.llm import Client, Endpoint
+from tests.llm.job import requests
+from tests.llm.server import Server, last
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT, AT_ONCE, KILLS = 100, 4, 4

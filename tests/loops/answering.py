@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import make_llama
 
 from halign.dialogue import Dialogue
 from halign.examples import Demonstration
 from halign.models import Policy
 from halign.training import train
+from tests.conftest import make_llama
 
 WORDS = ("yes", "no", "refund", "number")
 TRAIN: dict[str, Any] = {"learning_rate": 3e-3, "batch_items": 16, "warmup": 0, "tensorboard": False}

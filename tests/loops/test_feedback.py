@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.loops.answering import COMMON, Says, demonstrations
-from tests.loops.groups import group, words
 
 from halign.errors import HalignError
 from halign.loops import run
@@ -12,6 +10,8 @@ from halign.loops.feedback import against_own, feedback
 from halign.loops.groups import OWN
 from halign.models import load
 from halign.readers import read
+from tests.loops.answering import COMMON, Says, demonstrations
+from tests.loops.groups import group, words
 
 
 def test_only_where_the_response_is_better() -> None:
@@ -52,9 +52,8 @@ def test_it_learns_from_the_good_responses_only(answering, tmp_path) -> None:
 
 
 def test_a_set_without_responses_is_refused(answering, tmp_path) -> None:
-    from tests.loops.answering import question
-
     from halign.examples import Demonstration
+    from tests.loops.answering import question
 
     with pytest.raises(HalignError, match="none of 1 prompts has a response"):
         run(

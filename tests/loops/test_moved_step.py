@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.loops.test_online import NORMS, SMALL, Vowels, fresh, plain_logps, start
 
 from halign.loops.online import Online
+from tests.loops.test_online import NORMS, SMALL, Vowels, fresh, plain_logps, start
 
 BETA, CLIP, GROUP = 0.3, 0.2, 3
 CASES: list[tuple[str, dict[str, Any], str, str]] = [

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.conftest import conversation_rows, make_llama, make_tokenizer
 
 from halign.critics import HeadCritic, SeparateCritic, make_critic
 from halign.dialogue import Dialogue
@@ -31,6 +30,7 @@ from halign.rewards.protocol import LearnedReward
 from halign.rewards.starting import from_causal
 from halign.run_folder import RunFolder
 from halign.training import Interrupted
+from tests.conftest import conversation_rows, make_llama, make_tokenizer
 
 LOOPS = ["grpo", "ppo", "reinforce", "rloo"]
 SMALL: dict[str, Any] = {

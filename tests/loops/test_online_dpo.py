@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from tests.loops.answering import COMMON, Says, demonstrations
-from tests.loops.groups import group, words
 
 from halign.errors import HalignError
 from halign.loops import run
 from halign.loops.online_dpo import Settings, online_dpo
 from halign.models import load
 from halign.readers import read
+from tests.loops.answering import COMMON, Says, demonstrations
+from tests.loops.groups import group, words
 
 
 def test_the_likelier_reply_is_chosen() -> None:

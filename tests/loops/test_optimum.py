@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.loops import language as lang
 
 from halign.items import Path
 from halign.loops import run
@@ -19,6 +18,7 @@ from halign.loops.reinforce import Reinforce, ReinforceSettings
 from halign.loops.rloo import Rloo, RlooSettings
 from halign.loops.rollouts import Rollout
 from halign.render import Renderer
+from tests.loops import language as lang
 
 BETA = 0.5
 

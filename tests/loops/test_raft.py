@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from tests.loops.answering import COMMON, Says, demonstrations
-from tests.loops.groups import group
 
 from halign.errors import HalignError
 from halign.loops import run
 from halign.loops.raft import Settings, raft
 from halign.models import load
 from halign.readers import read
+from tests.loops.answering import COMMON, Says, demonstrations
+from tests.loops.groups import group
 
 GROUPS = [
     group("a0", "a1", "a2", rewards=(0.1, 0.3, 0.2), name="a"),

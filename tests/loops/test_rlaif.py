@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.llm.server import Server, completion, last
-from tests.loops.answering import COMMON, Says, demonstrations
 
 from halign.judges import PairwiseLabeller
 from halign.llm import BudgetSpent, Client, Endpoint
@@ -19,6 +17,8 @@ from halign.models import load
 from halign.readers import read
 from halign.rewards.protocol import LabelledPreferences
 from halign.run_folder import RunFolder
+from tests.llm.server import Server, completion, last
+from tests.loops.answering import COMMON, Says, demonstrations
 
 SURE, BIAS = 0.85, 0.1
 

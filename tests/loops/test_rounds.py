@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.conftest import make_llama
-from tests.loops.answering import COMMON, TRAIN, Says, demonstrations
 
 from halign.errors import HalignError
 from halign.loops import run
@@ -23,6 +21,8 @@ from halign.rewards.protocol import ByReward
 from halign.run_folder import RunFolder
 from halign.sampling import TransformersSampler
 from halign.training import Interrupted, Trainer, train
+from tests.conftest import make_llama
+from tests.loops.answering import COMMON, TRAIN, Says, demonstrations
 
 SETTINGS: dict[str, Any] = {
     **COMMON,

@@ -7,14 +7,14 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import binom, chisquare
-from tests.loops.answering import COMMON, Says, demonstrations
-from tests.loops.groups import group, words
 
 from halign.errors import HalignError
 from halign.loops import run
 from halign.loops.rso import Settings, bracket, exact, rso, shortlist, to_ask, without_replacement
 from halign.models import load
 from halign.readers import read
+from tests.loops.answering import COMMON, Says, demonstrations
+from tests.loops.groups import group, words
 
 REWARDS = np.array([-0.4, 0.0, 0.5, 0.9])
 BASE = np.array([0.4, 0.3, 0.2, 0.1])

@@ -11,8 +11,6 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
-from tests.conftest import conversation_rows, make_llama
-from tests.loops.test_online import SMALL, Vowels, assert_equal, fresh, stop_after
 from tokenizers import Tokenizer, models
 
 import halign as hl
@@ -32,6 +30,8 @@ from halign.rewards.protocol import LearnedReward
 from halign.rewards.starting import from_causal
 from halign.train_settings import TrainSettings
 from halign.training import Interrupted
+from tests.conftest import conversation_rows, make_llama
+from tests.loops.test_online import SMALL, Vowels, assert_equal, fresh, stop_after
 
 __all__ = ["stop_after"]
 

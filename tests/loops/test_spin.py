@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import yaml
-from tests.loops.answering import COMMON, Says, demonstrations
-from tests.loops.groups import group, words
 
 from halign.loops import run
 from halign.loops.spin import spin
 from halign.models import load
 from halign.readers import read
 from halign.run_folder import RunFolder
+from tests.loops.answering import COMMON, Says, demonstrations
+from tests.loops.groups import group, words
 
 
 def test_the_data_is_chosen_every_reply_rejected_but_the_same() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.loops.answering import COMMON, TRAIN, Says, demonstrations
-from tests.loops.groups import group, words
 
 from halign.loops import run
 from halign.loops.sppo import Settings, sppo
 from halign.models import load
 from halign.readers import read
+from tests.loops.answering import COMMON, TRAIN, Says, demonstrations
+from tests.loops.groups import group, words
 
 BEATS = {(0, 1): 0.7, (0, 2): 0.2, (1, 2): 0.4}
 RATES = [(0.5 + 0.7 + 0.2) / 3, (0.3 + 0.5 + 0.4) / 3, (0.8 + 0.6 + 0.5) / 3]

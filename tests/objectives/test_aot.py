@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.objectives import peers
-from tests.objectives.samples import assert_gradients, assert_stable, pairs, random_pairs
 from torch import Tensor
 
 from halign.objectives import Pairs, aot
 from halign.objectives.aot import statistics
+from tests.objectives import peers
+from tests.objectives.samples import assert_gradients, assert_stable, pairs, random_pairs
 
 
 def softplus(x: float) -> float:

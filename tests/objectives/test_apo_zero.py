@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from tests.objectives import peers
-from tests.objectives.samples import FAR, assert_gradients, assert_stable, pairs, random_pairs
 
 from halign.objectives import apo_zero
+from tests.objectives import peers
+from tests.objectives.samples import FAR, assert_gradients, assert_stable, pairs, random_pairs
 
 
 def sigma(x: float) -> float:

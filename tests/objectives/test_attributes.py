@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.objectives.samples import random_values
 
 from halign.objectives import ValueSingles, attributes
+from tests.objectives.samples import random_values
 
 NAN = float("nan")
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.objectives.samples import random_singles
 from torch import Tensor
 
 from halign.objectives import Singles, bco
 from halign.objectives.bco import statistics
+from tests.objectives.samples import random_singles
 
 
 def softplus(x: float) -> float:

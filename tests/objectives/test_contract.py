@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 from pydantic import TypeAdapter
-from tests.objectives.samples import FAR, random_lists, random_pairs, random_singles, random_values
 from torch import Tensor
 
 from halign import objectives
@@ -23,6 +22,7 @@ from halign.errors import HalignError
 from halign.objectives import Lists, Pairs, Singles, Tokens, ValueLists, ValuePairs, ValueSingles, find
 from halign.objectives.contract import reference_free
 from halign.objectives.registry import Objective
+from tests.objectives.samples import FAR, random_lists, random_pairs, random_singles, random_values
 
 TYPES = (Pairs, Lists, Singles, Tokens, ValuePairs, ValueLists, ValueSingles)
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.objectives.samples import FAR_LISTS, assert_list_gradients, lists, random_lists, random_pairs
 
 from halign.objectives import Lists, dpo, dpo_pro
+from tests.objectives.samples import FAR_LISTS, assert_list_gradients, lists, random_lists, random_pairs
 
 
 def by_hand(given: Lists, beta: float, best_of: bool, weight: float) -> list[float]:

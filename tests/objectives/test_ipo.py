@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.objectives import peers
-from tests.objectives.samples import FAR, assert_gradients, pairs, random_pairs
 
 from halign.objectives import Pairs, ipo
+from tests.objectives import peers
+from tests.objectives.samples import FAR, assert_gradients, pairs, random_pairs
 
 LENGTHS = {"chosen_lengths": torch.tensor([4.0, 2.0]), "rejected_lengths": torch.tensor([2.0, 3.0])}
 

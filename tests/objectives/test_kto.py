@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.objectives import peers
-from tests.objectives.samples import random_singles
 
 from halign.objectives import Singles, kto
 from halign.objectives.kto import balanced_weights, statistics
+from tests.objectives import peers
+from tests.objectives.samples import random_singles
 
 
 def singles(logps: list[float], ref: list[float], desirable: list[bool], kl: float) -> Singles:

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.objectives.samples import FAR, assert_gradients, pairs, random_pairs
 
 from halign.objectives import Pairs, kto_pair
 from halign.objectives.kto_pair import statistics
+from tests.objectives.samples import FAR, assert_gradients, pairs, random_pairs
 
 
 def sigma(x: float) -> float:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.objectives.samples import FAR_LISTS, lists, random_lists
 from torch import Tensor
 
 from halign.objectives import Lists, dpo_pro, pro, rrhf, sppo_all, steerlm2
 from halign.objectives.lists import best, choice_loss, tidied, worse
+from tests.objectives.samples import FAR_LISTS, lists, random_lists
 
 ALL = {
     "dpo_pro": dpo_pro,

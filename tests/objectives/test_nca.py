@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from tests.objectives import peers
-from tests.objectives.samples import assert_gradients, assert_stable, pairs, random_pairs
 
 from halign.objectives import nca
+from tests.objectives import peers
+from tests.objectives.samples import assert_gradients, assert_stable, pairs, random_pairs
 
 
 def softplus(x: float) -> float:

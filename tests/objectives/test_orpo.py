@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.objectives import peers
-from tests.objectives.samples import assert_gradients, assert_stable, random_pairs
 
 from halign.objectives import Pairs, orpo
+from tests.objectives import peers
+from tests.objectives.samples import assert_gradients, assert_stable, random_pairs
 
 
 def means(chosen: float, rejected: float) -> Pairs:

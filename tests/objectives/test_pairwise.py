@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.objectives.samples import random_values
 
 from halign.objectives import ValuePairs, pairwise
+from tests.objectives.samples import random_values
 
 
 def softplus(x: float) -> float:

@@ -7,9 +7,9 @@ from itertools import permutations
 
 import pytest
 import torch
-from tests.objectives.samples import random_values
 
 from halign.objectives import ValueLists, plackett_luce, reward
+from tests.objectives.samples import random_values
 
 
 def test_the_probabilities_of_all_orders_sum_to_one() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.objectives import peers
-from tests.objectives.samples import FAR, random_pairs
 
 from halign.objectives import Pairs, preferred_ft
+from tests.objectives import peers
+from tests.objectives.samples import FAR, random_pairs
 
 
 def test_values_by_hand() -> None:

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.objectives.samples import FAR_LISTS, assert_list_gradients, lists, random_lists
 from torch.nn.functional import softplus
 
 from halign.objectives import Lists, find, pro
+from tests.objectives.samples import FAR_LISTS, assert_list_gradients, lists, random_lists
 
 
 def by_hand(given: Lists, temperature: str, weight: float) -> list[float]:

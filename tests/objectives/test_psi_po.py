@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.objectives.samples import FAR, assert_gradients, pairs, random_pairs
 from torch import Tensor
 
 from halign.config import resolve
 from halign.errors import HalignError
 from halign.objectives import Pairs, dpo, ipo, psi_po
+from tests.objectives.samples import FAR, assert_gradients, pairs, random_pairs
 
 P = (0.2, 0.5, 0.9)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.objectives.samples import random_values
 
 from halign.objectives import ValueLists, reward
 from halign.objectives.reward import KINK, value_function
+from tests.objectives.samples import random_values
 
 
 def lists(values: Any, **tables: Any) -> ValueLists:

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.objectives import peers
-from tests.objectives.samples import assert_gradients, assert_stable, pairs, random_pairs
 
 from halign.objectives import dpo, robust_dpo
+from tests.objectives import peers
+from tests.objectives.samples import assert_gradients, assert_stable, pairs, random_pairs
 
 
 def test_values_by_hand() -> None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.objectives.samples import FAR_LISTS, assert_list_gradients, lists, random_lists
 
 from halign.objectives import Lists, rrhf
+from tests.objectives.samples import FAR_LISTS, assert_list_gradients, lists, random_lists
 
 GIVEN = lists(
     [[-6.0, -2.0, -8.0], [-9.0, -4.0, 50.0]],

@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from tests.objectives import peers
-from tests.objectives.samples import assert_gradients, assert_stable, random_pairs
 
 from halign.objectives import Pairs, simpo
+from tests.objectives import peers
+from tests.objectives.samples import assert_gradients, assert_stable, random_pairs
 
 
 def lengthy(chosen: float, rejected: float, chosen_length: float, rejected_length: float) -> Pairs:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.objectives.samples import FAR, random_pairs
 
 from halign.objectives import Pairs, find, hinge, slic
+from tests.objectives.samples import FAR, random_pairs
 
 TWO = Pairs(
     torch.tensor([-3.0, -6.0]),

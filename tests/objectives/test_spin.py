@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from tests.objectives.samples import FAR, assert_gradients, pairs, random_pairs
 
 from halign.objectives import Pairs, dpo, hinge, spin
+from tests.objectives.samples import FAR, assert_gradients, pairs, random_pairs
 
 
 def test_values_by_hand() -> None:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.objectives import peers
-from tests.objectives.samples import FAR, assert_gradients, pairs, random_pairs
 
 from halign.objectives import Pairs, find, sppo
+from tests.objectives import peers
+from tests.objectives.samples import FAR, assert_gradients, pairs, random_pairs
 
 
 def rated(given: Pairs, wins: list[float], losses: list[float]) -> Pairs:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.objectives.samples import FAR_LISTS, assert_list_gradients, lists, random_pairs
 
 from halign.objectives import Lists, find, sppo, sppo_all
+from tests.objectives.samples import FAR_LISTS, assert_list_gradients, lists, random_pairs
 
 GIVEN = lists(
     [[-1.0, -5.0, -4.0], [-2.0, -3.0, 77.0]],

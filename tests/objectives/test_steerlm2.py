@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.objectives.samples import FAR_LISTS, lists, random_lists
 
 from halign.objectives import Lists, find, steerlm2
+from tests.objectives.samples import FAR_LISTS, lists, random_lists
 
 GIVEN = lists(
     [[-3.0, -4.0, -2.0], [-1.0, -2.0, 9.0]],

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import toy_stages
 from rich.console import Console
 
 from halign.errors import HalignError
@@ -20,6 +19,7 @@ from halign.recipes import engine
 from halign.recipes.display import RichBoard
 from halign.recipes.engine import run, work_ahead
 from halign.recipes.stages import Stage, Store, in_order
+from tests.recipes import toy_stages
 
 HERE = toy_stages.__name__
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.conftest import make_llama, make_tokenizer
-from tests.curation.plainly import rows_of
 
 from halign.builders.guardrails.judge import ChecksJudge
 from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.readers import write_rows
 from halign.recipes import run as recipes
+from tests.conftest import make_llama, make_tokenizer
+from tests.curation.plainly import rows_of
 
 POLICY = "- Greet the customer.\n- Never offer discounts.\n- Be kind.\n"
 

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 from markupsafe import escape
-from tests.conftest import make_llama, make_tokenizer
 from typer.testing import CliRunner
 
 from halign.dialogue import Dialogue, Message
@@ -26,6 +25,7 @@ from halign.recipes.steps import model_folder, read_rows
 from halign.recipes.table import build
 from halign.rewards.rules import care_rules
 from halign.sampling import Sample
+from tests.conftest import make_llama, make_tokenizer
 
 TABLES = [n for n in names() if n not in ("field", "flow1", "guardrails")]
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-import synthetic
 
 from halign.errors import HalignError
 from halign.evaluate import Interval, Reply, compare_outcomes
@@ -18,6 +17,7 @@ from halign.reporting.samples import choose, example
 from halign.reporting.sections import curves, guardrails
 from halign.reporting.svg import Series, Spot, lines, scatter, ticks
 from halign.reporting.words import headline
+from tests.reporting import synthetic
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 

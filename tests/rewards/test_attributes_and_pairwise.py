@@ -7,9 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import make_llama
-from tests.rewards.test_reward_runs import LEARNING, QUIET, pair_rows, ranking_rows
-from tests.test_training import moved, trainer_for
 
 from halign.errors import HalignError
 from halign.models import Policy
@@ -19,6 +16,9 @@ from halign.rewards.loading import load_reward
 from halign.rewards.model import RewardModel
 from halign.rewards.starting import from_causal
 from halign.training import train
+from tests.conftest import make_llama
+from tests.rewards.test_reward_runs import LEARNING, QUIET, pair_rows, ranking_rows
+from tests.test_training import moved, trainer_for
 
 
 def shaken(tokenizer: Any, facts: Facts) -> RewardModel:

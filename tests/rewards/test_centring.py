@@ -8,9 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import conversation_rows, make_llama
-from tests.rewards.test_reward_runs import QUIET, pair_rows, ranking_rows
-from tests.test_training import moved
 
 from halign.dialogue import Dialogue
 from halign.errors import HalignError
@@ -23,6 +20,9 @@ from halign.rewards.model import RewardModel
 from halign.rewards.protocol import LearnedReward
 from halign.rewards.starting import from_causal
 from halign.training import train
+from tests.conftest import conversation_rows, make_llama
+from tests.rewards.test_reward_runs import QUIET, pair_rows, ranking_rows
+from tests.test_training import moved
 
 PROMPT = Dialogue.of([{"role": "user", "content": "Where is it?"}])
 ASKED = [(PROMPT, "Thank you."), (PROMPT, "No.")]

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import make_llama
-from tests.llm.server import Fault, Server, completion, last
 
 from halign.dialogue import Dialogue
 from halign.errors import HalignError
@@ -19,6 +17,8 @@ from halign.llm import BudgetSpent, Client, Endpoint
 from halign.models import Policy
 from halign.rewards.language_model import LanguageModelReward, LocalLanguageModelReward
 from halign.rewards.protocol import Reward
+from tests.conftest import make_llama
+from tests.llm.server import Fault, Server, completion, last
 
 PROMPT = Dialogue.of([{"role": "user", "content": "Where is my order?"}], guardrails=("Be kind.",))
 GRADES = {

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from benchmarks.reward_data import FIT, across_prompts, odds, with_label_as_attribute
 from benchmarks.reward_models import HELD, TRIALS
-from tests.conftest import make_llama
 
 from halign.config import resolve
 from halign.examples import Rating
@@ -19,6 +18,7 @@ from halign.rewards.card import report_card
 from halign.rewards.data import to_rated
 from halign.rewards.facts import Facts
 from halign.rewards.starting import from_causal
+from tests.conftest import make_llama
 
 ROWS = [
     {

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+
 from tests.rewards.test_reward_runs import ranking_rows
 
 SCRIPT = """

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from tests.conftest import conversation_rows, make_llama
-from tests.test_training import SETTINGS, assert_same, moved, step_gradients, trainer_for
 
 from halign.adapters.build import has_adapters
 from halign.adapters.merging import merge
@@ -23,6 +21,8 @@ from halign.rewards.card import Compared, report_card
 from halign.rewards.loading import load_reward
 from halign.rewards.model import RewardModel
 from halign.training import Interrupted, train
+from tests.conftest import conversation_rows, make_llama
+from tests.test_training import SETTINGS, assert_same, moved, step_gradients, trainer_for
 
 QUIET = SETTINGS | {"quiet": True}
 FILLERS = ("My order", "Hello there", "Could you", "the number", "tomorrow", "address", "delivery")

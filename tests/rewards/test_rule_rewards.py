@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import make_llama
 
 from halign.dialogue import Dialogue
 from halign.errors import HalignError
@@ -16,6 +15,7 @@ from halign.rewards.protocol import LearnedReward, Reward
 from halign.rewards.rules import RuleReward, care_rules
 from halign.rewards.starting import from_causal
 from halign.worlds import care
+from tests.conftest import make_llama
 
 
 class Said:

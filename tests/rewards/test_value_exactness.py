@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from tests.conftest import enlarge, make_llama, make_tokenizer
-from tests.test_exactness import FALLBACK, MODELS, gradients, some_paths
 
 from halign.errors import HalignError
 from halign.items import Path as TokenPath
@@ -23,6 +21,8 @@ from halign.rewards.loading import load_reward
 from halign.rewards.starting import from_causal
 from halign.scoring import ValueScorer, make_scorer
 from halign.trie import tree_batch
+from tests.conftest import enlarge, make_llama, make_tokenizer
+from tests.test_exactness import FALLBACK, MODELS, gradients, some_paths
 
 NAMES = [
     "llama",

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.test_exactness import MODELS, VOCABULARY, make
 
 from halign.items import Path
 from halign.likelihood import path_logps
@@ -18,6 +17,7 @@ from halign.probe import probe
 from halign.sampling import ways
 from halign.sampling.local import Settings, sample_ids, written
 from halign.sampling.rows import Picker, Row
+from tests.test_exactness import MODELS, VOCABULARY, make
 
 STOP = (2, 5, 11)  # several, so that some replies end early
 LENGTHS = (1, 3, 21, 12, 7, 30, 12, 2)  # longer and shorter than the windows of 9

@@ -6,13 +6,13 @@ from itertools import chain
 from typing import Any
 
 import pytest
-from tests.conftest import make_llama, make_tokenizer
 
 from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.models import Policy
 from halign.sampling import TransformersSampler
 from halign.sampling.endings import Reader, cut
+from tests.conftest import make_llama, make_tokenizer
 
 ASKED = [Dialogue.of([{"role": "user", "content": text}]) for text in ("Hello", "My order, please")]
 

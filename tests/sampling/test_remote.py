@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.llm.server import Fault, Server, completion, last
 from typer.testing import CliRunner
 
 from halign.cli.main import app
@@ -14,6 +13,7 @@ from halign.errors import HalignError
 from halign.llm import Client, Endpoint, ItemsFailed
 from halign.sampling import EndpointSampler
 from halign.template import DEFAULT_GUARDRAIL_TEMPLATE, Guardrails
+from tests.llm.server import Fault, Server, completion, last
 
 
 def ask(text, **more):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from halign.errors import HalignError
-from halign.recipes import table
+from halign.recipes import table_recipe as table
 from halign.recipes.engine import Outcome, Report
 from halign.recipes.origins import fingerprint
 from halign.recipes.recipe import Finished, Recipe, Settings
