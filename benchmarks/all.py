@@ -45,7 +45,7 @@ PREPARATION = 5.0
 SAMPLING = 3.0
 """Least ratio of tokens sampled per second to those of ``model.generate``."""
 RL_PROMPTS = 4
-"""Prompts of a policy gradient's step here, each answered as often as in ``benchmarks.rl`` alone: about five minutes."""
+"""Prompts of a policy gradient's step here, each answered as often as in ``benchmarks.rl`` alone: some three minutes."""
 
 console = Console(highlight=False, width=150)
 

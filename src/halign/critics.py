@@ -13,7 +13,7 @@ from halign.adapters.build import add_adapters
 from halign.adapters.sharing import copy_of, share_trunk
 from halign.errors import HalignError
 from halign.lean import lean_layers
-from halign.models import Policy, disable_dropout
+from halign.models import Policy, checkpoint_gradients, disable_dropout
 from halign.rewards.facts import Facts
 from halign.rewards.model import RewardModel
 from halign.rewards.protocol import LearnedReward
@@ -82,6 +82,7 @@ def make_critic(
     seed: int = 0,
     adapters: TrainSettings | None = None,
     share: bool = False,
+    checkpointed: bool = False,
 ) -> nn.Module:
     """The critic of that kind, to be trained.
 
@@ -93,6 +94,7 @@ def make_critic(
         adapters: what trains on the policy's trunk, where the critic starts from that; None: all weights.
         share: hold frozen weights once, together with the model that the critic starts from (``adapters.sharing``); changes no
             number.
+        checkpointed: recompute a separate critic's activations in the backward pass.
 
     Raises:
         HalignError: if the reward model reads other tokens than the policy, or takes other masks.
@@ -105,8 +107,11 @@ def make_critic(
         raise HalignError(
             "critic=separate: the reward model's architecture takes other masks than the policy's; critic=head, or separate=true"
         )
+    if checkpointed:
+        undo.callback(checkpoint_gradients(model.model))
     undo.callback(disable_dropout(model.model))
-    undo.callback(lean_layers(model.model, checkpointed=False))
+    undo.callback(lean_layers(model.model, checkpointed=checkpointed))
+    model.model.train()  # or layers would not be checkpointed
     return SeparateCritic(model)
 
 

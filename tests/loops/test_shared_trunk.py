@@ -12,6 +12,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models
+from transformers.models.llama.modeling_llama import LlamaAttention
 
 import halign as hl
 from halign.adapters.build import add_adapters
@@ -260,6 +261,30 @@ def test_adapters_that_were_there_share_too(tokenizer, tmp_path, watched) -> Non
     assert_equal(found["auto"][1], found["off"][1])
     assert found["auto"][2] > 100_000
     assert found["off"][2] == 0
+
+
+@pytest.mark.parametrize("case", ["reward", "rules"])
+def test_a_critics_layers_are_computed_again_too(tokenizer, tmp_path, watched, monkeypatch, case) -> None:
+    """With gradient checkpointing each layer of policy and critic runs once more in the backward pass; gradients are the same."""
+    ran: dict[bool, int] = {}
+    forward = LlamaAttention.forward
+    now = [False]
+
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        ran[now[0]] = ran.get(now[0], 0) + torch.is_grad_enabled()
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(LlamaAttention, "forward", counted)
+    found = {}
+    for way in (False, True):
+        now[0] = way
+        watched.update(gradients={})
+        more = {"iterations": 1, "minibatches": 1, "gradient_checkpointing": way}
+        start(tokenizer, tmp_path / str(way), reward=CASES[case](tokenizer), **more)
+        found[way] = watched["gradients"]
+    assert (ran[False], ran[True]) == (2 * 2, 2 * 2 * 2)  # layers, models, and again
+    for n, g in found[False].items():
+        torch.testing.assert_close(found[True][n], g, rtol=1e-4, atol=1e-6, msg=n)
 
 
 def test_tied_embeddings_stay_tied(tokenizer) -> None:

@@ -166,6 +166,7 @@ class Online:
                 seed=s.seed,
                 adapters=self.train if self.train.adapter_kind else None,
                 share=share,
+                checkpointed=s.gradient_checkpointing,
             )
         equipped = equip(self.policy, self.train, self.undo, self.critic)
         built = build_optimizers(self.policy.model, self.train)
