@@ -24,7 +24,7 @@ from halign.recipes.table import build
 from halign.rewards.rules import care_rules
 from halign.sampling import Sample
 
-TABLES = [n for n in names() if n not in ("field", "flow1", "guardrails")]
+TABLES = [n for n in names() if n not in ("field", "flow1")]
 
 
 @pytest.fixture(scope="module")
