@@ -52,7 +52,7 @@ def data_stage(settings: Mapping[str, Any], histories: Sequence[str]) -> Stage:
             "world": settings["world"] if file is None else None,
             "world_version": world_version(settings["world"]) if file is None else None,
             "file": file,
-            "fingerprint": None if file is None else fingerprint(Path(file)),
+            "fingerprint": None if file is None else _fingerprint(Path(file)),
             "seed": settings["seed"],
             "conversations": settings["conversations"],
             "feedback": settings.get("feedback_conversations", 0),
@@ -80,12 +80,7 @@ def world_version(world: str | None) -> str | None:
     return digest.hexdigest()[:16]
 
 
-def fingerprint(file: Path) -> str:
-    """16 digits of the hash of a file's bytes.
-
-    Raises:
-        HalignError: there is no such file.
-    """
+def _fingerprint(file: Path) -> str:
     if not file.is_file():
         raise HalignError(f"no such file: {file}")
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16]

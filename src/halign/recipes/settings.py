@@ -16,7 +16,7 @@ from halign.errors import HalignError
 
 FRAMES = frozenset({"table"})
 """YAML files that are no recipe, but what recipes have in common (``frame: table``)."""
-FREE = frozenset({"base", "sampling", "training", "loops", "reward", "build"})
+FREE = frozenset({"base", "sampling", "training", "loops", "reward"})
 """Keys whose inner keys are checked by whom they are for, not here."""
 LISTED = frozenset({"arms", "methods", "samples"})
 """Keys under which entries of one's own may be added: mappings, checked by whom they are for; null leaves one out."""
@@ -65,13 +65,6 @@ def layers(recipe: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         return own, sizes
     shared = _read(frame)
     return merged(shared, own, f"{recipe}.yaml"), [shared.pop("sizes"), *sizes]
-
-
-def frame(name: str) -> dict[str, Any]:
-    """What recipes in a frame have in common, without a size: for a recipe that ends in one after steps of its own."""
-    found = _read(name)
-    found.pop("sizes", None)
-    return found
 
 
 def source(recipe: str) -> list[str]:
