@@ -15,6 +15,7 @@ from halign.outsiders import imported
 
 BUILT_IN: tuple[str, ...] = (
     "capo",
+    "chain_of_thought",
     "critique",
     "grade",
     "guardrails",

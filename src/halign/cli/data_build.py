@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from halign.cli import data_views as views
-from halign.cli.data import ConversationColumn, Format, Guardrails, Pattern, SkipBad, Split
+from halign.cli.data import ColumnsOption, ConversationColumn, Format, Guardrails, Pattern, SkipBad, Split
 from halign.cli.data_output import SHOWN_ERRORS, Overwrite
 from halign.cli.pace import Pace
 from halign.cli.samplers import refuse, sampler_at, sampler_here
@@ -76,6 +76,7 @@ def build(
     guardrails: Guardrails = None,
     conversation: ConversationColumn = None,
     conversation_pattern: Pattern = None,
+    columns: ColumnsOption = None,
 ) -> None:
     """Build examples: by rules alone where the builder can, else with a model here or behind an endpoint.
 
@@ -86,6 +87,7 @@ def build(
     from halign.builders import find, resolve
     from halign.config import parse_overrides
     from halign.curation.source import RowSource
+    from halign.readers.columns import parse_columns
 
     console = Console()
     if list_all:
@@ -108,6 +110,10 @@ def build(
         "budget": budget,
     }
     tools = tools_of(builder, model, endpoint, llm, judge, judge_llm, remote)
+    if builder.read is not None:
+        given = {"format": format, "split": split, "guardrails": guardrails, "conversation": conversation}
+        given |= {"columns": columns, "conversation_pattern": conversation_pattern}
+        refuse({**given, "skip_bad": skip_bad}, f"with {name}, which reads its file in its own way")
     source = RowSource(
         file,
         format=format,
@@ -116,6 +122,7 @@ def build(
         guardrails=guardrails,
         conversation=conversation,
         conversation_pattern=conversation_pattern,
+        columns=parse_columns(columns) if columns else None,
     )
     if dry_run:
         _plan(builder, source, resolved, tools)

@@ -86,6 +86,7 @@ class RowSource:
     Args:
         file: path of a file, or whatever else ``halign.readers.read`` takes.
         skip_bad: leave bad rows out; they are listed in ``skipped`` by the first reading.
+        columns: known name -> where its value is found, for columns of other names.
 
     Raises:
         HalignError: while it is read: no such file, or a bad row.
@@ -101,9 +102,10 @@ class RowSource:
         guardrails: str | None = None,
         conversation: str | None = None,
         conversation_pattern: str | None = None,
+        columns: Mapping[str, str] | None = None,
     ) -> None:
         self.file, self.split, self.skip_bad = file, split, skip_bad
-        self.options = Options(format, guardrails, conversation, conversation_pattern)
+        self.options = Options(format, guardrails, conversation, conversation_pattern, columns)
         self.named = conversation is not None or conversation_pattern is not None
         self.skipped: list[DataError] = []
         self.format = ""
