@@ -136,15 +136,26 @@ def test_the_report_holds_every_number(made, found):
     left_out = (
         "tokens",
         "reward",
-    )  # over temperature, and the true reward of the loop's points: in the JSON alone
+    )  # over temperature, as the loop's win rate and the reward by the reward model: in the JSON alone
     count = 0
+    best = [
+        {**r, "by_learned": {k: v for k, v in r["by_learned"].items() if k != "reward"}}
+        for r in found["best_of_n"]
+    ]
     temperature = {
         n: [{k: v for k, v in r.items() if k not in left_out} for r in rows]
         for n, rows in found["temperature"].items()
     }
     over = [{k: v for k, v in p.items() if k != "win_rate"} for p in found["learned"]["points"]]
     for one in intervals(
-        [{**found, "temperature": temperature, "learned": {**found["learned"], "points": over}}]
+        [
+            {
+                **found,
+                "best_of_n": best,
+                "temperature": temperature,
+                "learned": {**found["learned"], "points": over},
+            }
+        ]
     ):
         count += 1
         forms = []

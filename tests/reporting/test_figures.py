@@ -25,8 +25,9 @@ def test_points_intervals_and_words_are_where_they_should_be():
     assert ((4.0, 4.0), (0.7, 0.8)) in drawn
     assert ((3.5, 4.5), (0.75, 0.75)) in drawn
     assert ((0.0, 0.06), (0.5, 0.5)) in drawn
-    assert {t.get_text() for t in ax.texts} >= {"beta 0.1", "start"}
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["dpo", "optimum"]
+    assert [t.get_text() for t in ax.texts] == ["beta 0.1"]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["dpo", "optimum", "start"]
+    assert by_name["start"].get_ydata() == pytest.approx([0.5, 0.5])
     quarter, half = ax.transData.transform([(1.0, 0.5), (4.0, 0.5)])[:, 0]
     left = ax.transData.transform((0.0, 0.5))[0]
     assert (half - left) / (quarter - left) == pytest.approx(2.0)  # square roots

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from halign.reporting.figures import Axes, Curve, Mark
@@ -18,7 +19,7 @@ def frontier(found: Numbers) -> list[Axes]:
     base = found["start"]["reward"]
     curves = _curves(found, "reward", Mark(0.0, base["value"], None, _range(base)))
     label, level = "true reward of held-out replies", (base["value"], START)
-    return [Axes(curves, "True reward against KL", KL, label, True, level=level, legend="lower right")]
+    return [Axes(curves, "True reward against KL", KL, label, True, level=level, legend="beside")]
 
 
 def gain(found: Numbers) -> list[Axes]:
@@ -29,7 +30,7 @@ def gain(found: Numbers) -> list[Axes]:
         "Gain over the start model, as far as the methods went",
         "gain in true reward, prompt by prompt",
     )
-    return [Axes(curves, title, KL, label, True, max(reach, 0.01), (0.0, START), "upper left")]
+    return [Axes(curves, title, KL, label, True, max(reach, 0.01), (0.0, START), legend="beside")]
 
 
 def temperature(found: Numbers) -> list[Axes]:
@@ -43,9 +44,10 @@ def temperature(found: Numbers) -> list[Axes]:
         method = found["methods"].get(name)
         label = START if method is None else f"{name}, {method['strength']} {method['chosen']:g}"
         curves.append(Curve(label, marks, style=7 if method is None else number - 1, dashed=method is None))
-    level = (0.5, "as good as the start model at temperature 1")
-    title = "Win rate over sampling temperature"
-    return [Axes(curves, title, "sampling temperature", "win rate (ties count half)", level=level)]
+    level = (0.5, "as good as the start model\nat temperature 1")
+    title, label = "Win rate over sampling temperature", "win rate (ties count half)"
+    ticks = [r["temperature"] for r in found["temperature"]["start"]]
+    return [Axes(curves, title, "sampling temperature", label, level=level, ticks=ticks, legend="beside")]
 
 
 def over(found: Numbers) -> list[Axes]:
@@ -93,14 +95,17 @@ def _curves(found: Numbers, measure: str, origin: Mark) -> list[Curve]:
     ]
     for number, (name, method) in enumerate(found["methods"].items()):
         of = [p for p in method["points"] if "kl" in p]
-        marks = [_mark(p, measure, _ends(method["strength"], p, of)) for p in of]
-        curves.append(Curve(f"{name} ({'loop' if 'loop' in method else 'offline'})", marks, style=number))
+        marks = [replace(_mark(p, measure), hollow=p is of[0] and len(of) > 1) for p in of]
+        curves.append(Curve(_title(name, method, of), marks, style=number))
     return curves
 
 
-def _ends(strength: str, point: Mapping[str, Any], of: Sequence[Mapping[str, Any]]) -> str:
-    """The strength, written at the ends of a sweep."""
-    return f"{strength} {point[strength]:g}" if point is of[0] or point is of[-1] else ""
+def _title(name: str, method: Mapping[str, Any], of: Sequence[Mapping[str, Any]]) -> str:
+    """A method in the legend, with the ends of its sweep; the first point is hollow."""
+    swept = [f"{p[method['strength']]:g}" for p in of]
+    kind = "loop" if "loop" in method else "offline"
+    ends = f"{swept[0]} (hollow) to {swept[-1]}" if len(swept) > 1 else "".join(swept)
+    return f"{name} ({kind})\n{method['strength']} {ends}"
 
 
 def _mark(row: Mapping[str, Any], measure: str, label: str = "") -> Mark:

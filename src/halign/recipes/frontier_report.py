@@ -76,11 +76,12 @@ def publish(job: Job, output: Path, outcome: Outcome, overrides: Sequence[str], 
 def intro(found: Numbers) -> str:
     """What was done, with its sizes."""
     b, n, p = found["budget"], found["samples"], found["prompts"]
+    seeds = f" with each of {len(n['seeds'])} seeds" if len(n["seeds"]) > 1 else ""
     return (
         f"All methods start from one model and spend the same: {b['prompts']} prompts, {b['samples']} replies to each, "
         f"{b['updates']} updates of the optimiser. Offline methods learn from the start model's ranked replies, loops from their "
-        f"own. All are asked {p['count']} held-out prompts of {p['conversations']} conversations, {n['test']} replies to each "
-        f"with each of {len(n['seeds'])} seeds; the pool holds {n['pool']} replies of the start model to each."
+        f"own. All are asked {p['count']} held-out prompts of {p['conversations']} conversations, {n['test']} replies to each"
+        f"{seeds}; the pool holds {n['pool']} replies of the start model to each."
     )
 
 
@@ -101,7 +102,7 @@ def panels(found: Numbers, output: Path) -> list[Panel]:
         ),
         Panel(
             "cost",
-            "What each point spent",
+            "What each point spent, and more of its replies",
             "Replies that were cut off are not learnt from offline and in rounds, so that there may be a few fewer.",
             *cost_table(found),
             folded=True,
@@ -150,18 +151,17 @@ def cell(of: Mapping[str, float], digits: int = 3, sign: bool = False) -> str:
 def methods_table(found: Numbers) -> tuple[list[str], Rows]:
     """A row for the start model and for every point."""
     head = ["model", "strength", "true reward", "gain", "KL (nats)", "of the optimum's gain at this KL"]
-    head += ["win rate"]
-    rows = [["start", "", cell(found["start"]["reward"]), *[""] * 4]]
+    rows = [["start", "", cell(found["start"]["reward"]), *[""] * 3]]
     for name, method in found["methods"].items():
         for p in method["points"]:
             strength = f"{method['strength']} {p[method['strength']]:g}"
             strength += " (chosen)" if p[method["strength"]] == method["chosen"] else ""
             if "reward" not in p:
-                rows.append([name, strength, "diverged", *[""] * 4])
+                rows.append([name, strength, "diverged", *[""] * 3])
                 continue
             share = "–" if p["of_ideal"] is None else f"{100 * p['of_ideal']:.0f} %"
             row = [name, strength, cell(p["reward"]), cell(p["gain"], 3, True), cell(p["kl"]), share]
-            rows.append([*row, cell(p["win_rate"])])
+            rows.append(row)
     return head, rows
 
 
@@ -175,28 +175,22 @@ def cost_table(found: Numbers) -> tuple[list[str], Rows]:
         "seconds to train, all seeds",
         "seeds diverged",
     ]
-    head += ["tokens a reply", "replies cut off"]
+    head += ["win rate", "tokens a reply", "replies cut off"]
     rows = []
     for name, method in found["methods"].items():
         for p in method["points"]:
             row = [name, f"{method['strength']} {p[method['strength']]:g}"]
             row += [str(p["spent"][k]) if "spent" in p else "–" for k in ("updates", "replies")]
             row += [f"{p['seconds']:.0f}", str(len(p["diverged"]))]
-            said = [cell(p["tokens"], 1), f"{100 * p['unfinished']:.1f} %"] if "tokens" in p else ["", ""]
-            rows.append([*row, *said])
+            if "win_rate" in p:
+                row += [cell(p["win_rate"]), cell(p["tokens"], 1), f"{100 * p['unfinished']:.1f} %"]
+            rows.append(row)
     return head, rows
 
 
 def best_table(found: Numbers) -> tuple[list[str], Rows]:
     """A row for each n."""
-    head = [
-        "n",
-        "KL at most (nats)",
-        "true reward",
-        "gain",
-        "true reward, chosen by the reward model",
-        "gain",
-    ]
+    head = ["n", "KL at most (nats)", "true reward", "gain", "gain, chosen by the reward model"]
     head += ["gain in learned reward (logits)"]
     return head, [
         [
@@ -204,7 +198,6 @@ def best_table(found: Numbers) -> tuple[list[str], Rows]:
             number(r["kl_bound"]),
             cell(r["reward"]),
             cell(r["gain"], 3, True),
-            cell(r["by_learned"]["reward"]),
             cell(r["by_learned"]["gain"], 3, True),
             cell(r["by_learned"]["learned_gain"], 3, True),
         ]

@@ -35,13 +35,14 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Mark:
-    """One point with its intervals; ``label`` is written beside it."""
+    """One point with its intervals; ``label`` is written beside it; ``hollow``: its marker is."""
 
     x: float
     y: float
     x_range: Range | None = None
     y_range: Range | None = None
     label: str = ""
+    hollow: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ class Axes:
         root: x is drawn on a scale of square roots, which spreads what is near zero (KL as Gao et al. draw it).
         reach: largest x that is shown; y is as high as what is seen there needs. None: all.
         level: (y, words) of a horizontal line to compare with.
-        legend: where the legend stands, as matplotlib has it; "" for none.
+        ticks: of x; empty: round numbers.
+        legend: where the legend stands, as matplotlib has it, or ``beside`` the plot.
     """
 
     curves: Sequence[Curve]
@@ -79,6 +81,7 @@ class Axes:
     root: bool = False
     reach: float | None = None
     level: tuple[float, str] | None = None
+    ticks: Sequence[float] = ()
     legend: str = "best"
 
 
@@ -116,11 +119,7 @@ def _draw(ax: Any, plot: Axes) -> None:
         _curve(ax, curve, plot.root)
     if plot.level:
         y, words = plot.level
-        ax.axhline(y, color=SOFT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-        ax.annotate(
-            words, (1.0, y), xycoords=("axes fraction", "data"), xytext=(-2, 3), textcoords="offset points",
-            ha="right", fontsize=8, color=SOFT,
-        )  # fmt: skip
+        ax.axhline(y, color=SOFT, linewidth=1, linestyle=(0, (4, 3)), zorder=1, label=words)
     if plot.root or plot.reach is not None:
         reach = plot.reach or max((m.x for c in plot.curves for m in c.marks), default=1.0)
         ax.set_xlim(0.0 if plot.root else None, 1.08 * max(reach, 1e-6))
@@ -135,7 +134,11 @@ def _draw(ax: Any, plot: Axes) -> None:
     ax.set_title(plot.title, loc="left", fontsize=11)
     ax.set_xlabel(plot.x_label)
     ax.set_ylabel(plot.y_label)
-    if plot.legend and plot.curves:
+    if plot.ticks:
+        ax.set_xticks(plot.ticks)
+    if plot.legend == "beside":
+        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9)
+    else:
         ax.legend(loc=plot.legend, fontsize=9)
 
 
@@ -168,6 +171,10 @@ def _curve(ax: Any, curve: Curve, root: bool) -> None:
         if m.x_range:
             low = max(0.0, m.x_range[0]) if root else m.x_range[0]
             ax.plot([low, m.x_range[1]], [m.y, m.y], color=colour, linewidth=0.8, alpha=0.7, zorder=2)
+        if m.hollow:
+            ax.plot(
+                [x], [m.y], color=colour, marker=marker, markersize=5.5, markerfacecolor="white", zorder=4
+            )
         if m.label:
             ax.annotate(
                 m.label,
