@@ -200,7 +200,10 @@ def _oddities(e: Example) -> Iterator[str]:
     if any(m.role in ("system", "developer") for m in d.messages[1:]):
         yield "a system message stands after the first message; some chat templates refuse that"
     replies = [m.content for m in replies_of(e)]
-    if any(mojibake(text) for text in (*(m.content for m in d.messages), *replies)):
+    texts = (*(m.content for m in d.messages), *replies)
+    if any("\x00" in text for text in texts):
+        yield "a NUL (\\u0000) in a text, which nobody writes; mend it where it comes from"
+    if any(mojibake(text) for text in texts):
         yield "text that looks like UTF-8 once read as cp1252 (Ã© for é); mend it where it comes from"
     if isinstance(e, Ranking) and e.ranks[0] == e.ranks[-1]:
         yield "all replies tie; as pairs they are dropped"

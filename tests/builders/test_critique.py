@@ -149,12 +149,15 @@ def test_behind_an_endpoint_and_with_a_local_model(tmp_path, policy):
         _, (row,) = run(BUILDER, tmp_path, [TALK], settings, writer=writer)
         assert row["chosen"] == [agent("Revise 0. indeed")]
         assert len(server.bodies) == 2
+    policy.model.config.max_position_embeddings = (
+        4096  # a revision's prompt holds the reply, and a token is a byte here
+    )
     local = LocalWriter(TransformersSampler(policy), "fingerprint")
-    rows = [{**TALK, "id": f"{i}", "prompt": [user(f"Number {i}?")]} for i in range(8)]
-    settings = {**settings, "max_new_tokens": 200, "temperature": 3.0}
+    rows = [{**TALK, "id": f"{i}", "prompt": [user(f"Number {i}?")]} for i in range(24)]
+    settings = {**settings, "max_new_tokens": 300, "temperature": 3.0}
     report, built = run(BUILDER, tmp_path, rows, settings, "local.jsonl", writer=local)
     assert built
-    assert len(built) + sum(report.dropped.values()) == 8
+    assert len(built) + sum(report.dropped.values()) == 24
 
 
 def test_principles_that_cannot_be_read(tmp_path):

@@ -11,6 +11,7 @@ import datasets
 import pyarrow as pa
 import pytest
 
+from halign.checks import remarks
 from halign.dialogue import Message
 from halign.errors import DataError, HalignError
 from halign.readers import read, stream
@@ -180,16 +181,23 @@ def test_what_is_not_western_is_not_called_so():
     ("line", "says"),
     [
         (r'{"text": "half \ud83d of it"}', r"text: character 5 is a lone surrogate (\ud83d)"),
-        (r'{"text": "a\u0000b"}', r"text: character 1 is a NUL"),
         ('{"text": ' + "[" * 100_000, "nested too deep"),
     ],
 )  # fmt: skip
-def test_halves_of_characters_and_nuls_are_bad_rows(tmp_path, line, says):
+def test_halves_of_characters_are_bad_rows(tmp_path, line, says):
     (tmp_path / "a.jsonl").write_text('{"text": "\\ud83d\\ude00 \\\\u0000"}\n' + line + "\n")
     with pytest.raises(DataError) as e:
         read(tmp_path / "a.jsonl")
     assert e.value.line == 2
     assert says in str(e.value)
+
+
+def test_a_nul_is_read_as_it_is_and_remarked_on(tmp_path):
+    """Sampled replies may hold one; what was written has to be read again."""
+    (tmp_path / "a.jsonl").write_text(r'{"prompt": "a", "completion": "b\u0000c"}' + "\n")
+    (example,) = read(tmp_path / "a.jsonl")
+    assert example.dialogue.messages[-1].content == "b\x00c"
+    assert any("NUL" in remark for remark in remarks([example]))
 
 
 def test_broken_characters_in_python_objects():
