@@ -7,10 +7,9 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from halign.builders.contract import Builder, BuilderSettings
 from halign.errors import HalignError
+from halign.named_settings import checked
 from halign.outsiders import imported
 
 BUILT_IN: tuple[str, ...] = (
@@ -63,17 +62,4 @@ def resolve(builder: Builder, given: Mapping[str, Any]) -> BuilderSettings:
     Raises:
         HalignError: for an unknown key (it suggests the nearest one) or a bad value.
     """
-    known = builder.settings.model_fields
-    for key in given:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(known)}"
-            raise HalignError(f"{builder.name} has no setting {key!r}; {hint}")
-    try:
-        return builder.settings(**given)
-    except ValidationError as error:
-        lines = [
-            f"{builder.name}.{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})"
-            for e in error.errors()
-        ]
-        raise HalignError("; ".join(lines)) from None
+    return checked(builder.name, builder.settings, given)

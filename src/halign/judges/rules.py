@@ -58,18 +58,23 @@ class Grade:
         return sum(self.active.values()) / len(self.active) if self.active else 1.0
 
     @property
+    def parts(self) -> dict[str, float]:
+        """Each dimension as a number in [0, 1]: 1 or 0, where the share of the guardrails kept stands for adherence."""
+        found = {name: float(fine) for name, fine in self.acceptable.items()}
+        if self.active and "adherence" in found:
+            found["adherence"] = self.kept
+        return found
+
+    @property
     def worth(self) -> float:
-        """The grade as one number in [0, 1]: the mean over the dimensions of 1 or 0, where the share of the guardrails kept
-        stands for adherence.
+        """The grade as one number in [0, 1]: the mean of its parts.
 
         >>> fine = {"adherence": False, "naturalness": True, "hallucination": True}
         >>> round(Grade(fine, active={"greet": True, "sign": False}).worth, 4)
         0.8333
         """
-        parts = {name: float(fine) for name, fine in self.acceptable.items()}
-        if self.active and "adherence" in parts:
-            parts["adherence"] = self.kept
-        return sum(parts.values()) / len(parts) if parts else 0.0
+        parts = self.parts.values()
+        return sum(parts) / len(parts) if parts else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dict."""

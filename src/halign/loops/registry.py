@@ -8,15 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from halign.errors import HalignError
 from halign.examples import Example
 from halign.loops.contract import Loop, LoopSettings, Task
+from halign.named_settings import checked
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
     from halign.models import Policy
     from halign.rewards.protocol import Preferences, Reward
     from halign.training import Run
@@ -59,23 +56,7 @@ def resolve(loop: Loop, settings: Mapping[str, Any]) -> LoopSettings:
     Raises:
         HalignError: for an unknown key (it suggests the nearest one) or a bad value.
     """
-    known = loop.settings.model_fields
-    for key in settings:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(known)}"
-            raise HalignError(f"{loop.name} has no setting {key!r}; {hint}")
-    try:
-        return loop.settings(**settings)
-    except ValidationError as error:
-        raise HalignError("; ".join(_line(loop.name, e) for e in error.errors())) from None
-
-
-def _line(name: str, error: ErrorDetails) -> str:
-    said = error["msg"].removeprefix("Value error, ")
-    if not error["loc"]:  # of several settings, of which the message names those that matter
-        return f"{name}: {said}"
-    return f"{name}.{'.'.join(map(str, error['loc']))}: {said} (got {error['input']!r})"
+    return checked(loop.name, loop.settings, settings)
 
 
 def run(

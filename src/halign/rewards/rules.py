@@ -51,9 +51,7 @@ class RuleReward:
     def _reward(self, grade: Grade) -> float:
         if self.whole:
             return float(all(grade.acceptable[name] for name, weight in self.weights.items() if weight))
-        parts = {name: float(fine) for name, fine in grade.acceptable.items()}
-        if grade.active:
-            parts["adherence"] = sum(grade.active.values()) / len(grade.active)
+        parts = grade.parts
         return sum(weight * parts[name] for name, weight in self.weights.items())
 
 
