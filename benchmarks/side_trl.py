@@ -13,24 +13,11 @@ import tempfile
 from typing import Any
 
 from datasets import Dataset, disable_caching, disable_progress_bars
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer
 
+from benchmarks.paced_trainer import Paced
 from benchmarks.pacing import Pacer
-
-
-class _Paced(TrainerCallback):
-    """Hears of every step that is done, and keeps its figures (the trainer forgets them at the end)."""
-
-    def __init__(self, pacer: Pacer) -> None:
-        self.pacer = pacer
-        self.trainer: Any = None
-        self.metrics: dict[str, list[float]] = {}
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == self.pacer.window.total:
-            self.metrics = {k: list(v) for k, v in self.trainer._metrics["train"].items()}
-        self.pacer.step_done(state.global_step)
 
 
 def arguments(folder: str, spec: dict[str, Any], max_steps: int) -> DPOConfig:
@@ -82,7 +69,7 @@ def run(spec: dict[str, Any], pacer: Pacer) -> None:
     model = AutoModelForCausalLM.from_pretrained(spec["model"])
     dataset = sorted_within_steps(Dataset.from_json(spec["rows"]), tokenizer, spec["batch_items"])
     pacer.loaded()
-    paced = _Paced(pacer)
+    paced = Paced(pacer)
     with tempfile.TemporaryDirectory() as folder:
         trainer = DPOTrainer(
             model=model,
