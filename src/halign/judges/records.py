@@ -1,0 +1,227 @@
+"""What was judged, kept on disk: a folder of prompts with replies, of verdicts, and of how they came about.
+
+    FOLDER/items.jsonl      one prompt a row, with every model's reply to it (``JudgedItem``)
+    FOLDER/verdicts.jsonl   one verdict a row: of two replies (``PairRecord``) or of one (``GradeRecord``)
+    FOLDER/judging.json     the judge, its rubric and settings, counts, cost, seconds and the exact command
+
+Everything downstream (statistics, ratings, audits, reports) reads such folders, whoever judged. A verdict that did not come is
+a row as well: its ``trouble`` says why, and no statistic counts it as a tie.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from halign.dialogue import Dialogue
+from halign.errors import DataError, HalignError
+from halign.judges.protocol import Outcome, Verdict
+
+Trouble = Literal["unparsable", "abstained", "failed"]
+"""Why there is no verdict: the answer could not be read; the judge declined to say; no answer came."""
+
+ITEMS, VERDICTS, FACTS = "items.jsonl", "verdicts.jsonl", "judging.json"
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedItem:
+    """One prompt and what each model replied to it.
+
+    Attributes:
+        item: id, unique in the folder.
+        conversation: what clusters the intervals.
+        turn: index of the reply in its conversation, in messages from 0; None if unknown.
+        replies: model -> its reply.
+        meta: category, reference answer, domain ... whatever a rubric or a filter may want.
+    """
+
+    item: str
+    conversation: str
+    prompt: list[dict[str, Any]]
+    replies: dict[str, str]
+    guardrails: list[str] = field(default_factory=list)
+    turn: int | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def dialogue(self) -> Dialogue:
+        """The prompt as judges and samplers take it."""
+        return Dialogue.of(
+            self.prompt,
+            guardrails=tuple(self.guardrails),
+            meta={**self.meta, "conversation": self.conversation},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PairRecord:
+    """One comparison of two replies on one dimension, in both orders.
+
+    Attributes:
+        a, b: names of the models.
+        first, second: the verdict with A shown first, and with B shown first, the latter turned back so that A is the same
+            model in both. A judge that cannot see the order is asked once, and both are the same. None where ``trouble`` says why.
+        guardrail: the rule that was asked about; None: all of the dimension.
+        why: what the judge wrote, in the two orders.
+        trouble: of the orders that have no verdict.
+    """
+
+    item: str
+    conversation: str
+    dimension: str
+    judge: str
+    a: str
+    b: str
+    first: Verdict | None
+    second: Verdict | None
+    guardrail: str | None = None
+    turn: int | None = None
+    why: tuple[str, ...] = ()
+    trouble: Trouble | None = None
+    kind: str = "pair"
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Both verdicts; None unless there are both."""
+        if self.first is None or self.second is None:
+            return None
+        return Outcome(self.first, self.second)
+
+
+@dataclass(frozen=True, slots=True)
+class GradeRecord:
+    """One reply, graded alone on one dimension.
+
+    Attributes:
+        value: the grade within ``scale``; None where ``trouble`` says why.
+        scale: worst and best grade. Yes or no is (0, 1).
+        acceptable: fine or not, where the rubric says which grades are; None if it does not, or there is no grade.
+        guardrail: the rule that was asked about; None: all of the dimension.
+    """
+
+    item: str
+    conversation: str
+    dimension: str
+    judge: str
+    model: str
+    value: float | None
+    scale: tuple[float, float] = (0.0, 1.0)
+    acceptable: bool | None = None
+    guardrail: str | None = None
+    turn: int | None = None
+    why: tuple[str, ...] = ()
+    trouble: Trouble | None = None
+    kind: str = "grade"
+
+
+Record = PairRecord | GradeRecord
+
+
+def to_row(record: Record | JudgedItem) -> dict[str, Any]:
+    """The JSON row of a record or an item; fields that say nothing are left out."""
+    return {k: v for k, v in asdict(record).items() if v not in (None, (), [], {})}
+
+
+def record_of(row: Mapping[str, Any]) -> Record:
+    """The record that ``to_row`` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: if the row is none.
+    """
+    known = {"why": tuple(row.get("why", ()))}
+    if row["kind"] == "pair":
+        orders = {k: Verdict(row[k]) if row.get(k) is not None else None for k in ("first", "second")}
+        return PairRecord(**{**row, **known, **orders})
+    if row["kind"] == "grade":
+        value = row.get("value")
+        return GradeRecord(**{"value": value, **row, **known, "scale": tuple(row.get("scale", (0.0, 1.0)))})
+    raise ValueError(f"kind = {row['kind']!r} is neither pair nor grade")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A folder of verdicts, read.
+
+    Attributes:
+        facts: of judging.json; empty while judging is under way.
+    """
+
+    path: Path
+    items: dict[str, JudgedItem]
+    records: list[Record]
+    facts: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Judged:
+        """The folder.
+
+        Raises:
+            HalignError: if it is none.
+            DataError: a row that cannot be read, with its file and line. A torn last line is left out: the job was cut there.
+        """
+        path = Path(folder)
+        if not (path / VERDICTS).exists():
+            raise HalignError(f"{path} holds no verdicts: there is no {VERDICTS}")
+        items = [_made(JudgedItem, row, path / ITEMS, n) for n, row in rows(path / ITEMS)]
+        records = [_made(record_of, row, path / VERDICTS, n) for n, row in rows(path / VERDICTS)]
+        facts = path / FACTS
+        return cls(
+            path, {i.item: i for i in items}, records, json.loads(facts.read_text()) if facts.exists() else {}
+        )
+
+    @property
+    def pairs(self) -> list[PairRecord]:
+        return [r for r in self.records if isinstance(r, PairRecord)]
+
+    @property
+    def grades(self) -> list[GradeRecord]:
+        return [r for r in self.records if isinstance(r, GradeRecord)]
+
+
+def rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, row) of a file that may still be written: none if it is not there, and a torn last line is left out.
+
+    Raises:
+        DataError: a line that is no JSON object, before the last.
+    """
+    lines = file.read_bytes().split(b"\n") if file.exists() else []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
+        except ValueError:
+            if number == len(lines):
+                return
+            raise DataError("not JSON", file=str(file), line=number) from None
+
+
+def append(file: Path, records: Iterable[Record | JudgedItem]) -> None:
+    """Add rows to a file, after cutting off a last line that an interruption tore."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open(file, "ab+") as to:
+        to.truncate(_whole(to))
+        for record in records:
+            to.write(json.dumps(to_row(record), ensure_ascii=False).encode() + b"\n")
+
+
+def _whole(file: IO[bytes]) -> int:
+    """Bytes up to the end of the last whole line."""
+    end = file.seek(0, os.SEEK_END)
+    if end:
+        file.seek(end - 1)
+        if file.read(1) != b"\n":
+            file.seek(0)
+            end = file.read().rfind(b"\n") + 1
+    return end
+
+
+def _made(make: Any, row: Any, file: Path, line: int) -> Any:
+    try:
+        return make(**row) if isinstance(make, type) else make(row)
+    except (KeyError, TypeError, ValueError) as e:
+        raise DataError(f"not a row of verdicts: {e}", file=str(file), line=line) from None

@@ -1,0 +1,64 @@
+"""Folders of verdicts: what is written is what is read, and an interruption costs no more than its own line."""
+
+import json
+
+import pytest
+
+from halign.errors import DataError, HalignError
+from halign.judges import Verdict
+from halign.judges.records import (
+    ITEMS,
+    VERDICTS,
+    GradeRecord,
+    Judged,
+    JudgedItem,
+    PairRecord,
+    append,
+    record_of,
+    to_row,
+)
+
+ITEM = JudgedItem("q1", "c1", [{"role": "user", "content": "Hé"}], {"m": "ja", "n": "nein"}, ["Be kind."], 1)
+PAIR = PairRecord("q1", "c1", "adherence", "rules", "m", "n", Verdict.A, Verdict.BOTH, why=("x", "y"))
+FAILED = PairRecord("q1", "c1", "adherence", "rules", "m", "n", Verdict.A, None, trouble="unparsable")
+GRADE = GradeRecord("q1", "c1", "helpfulness", "llm", "m", 0.0, (0.0, 10.0), False, guardrail="Be kind.")
+
+
+@pytest.mark.parametrize("record", [PAIR, FAILED, GRADE])
+def test_a_record_is_read_as_it_was_written(record):
+    assert record_of(json.loads(json.dumps(to_row(record)))) == record
+
+
+def test_zero_and_false_are_values_and_none_is_not():
+    row = to_row(GRADE)
+    assert (row["value"], row["acceptable"]) == (0.0, False)
+    assert "turn" not in row
+
+
+def test_a_pair_without_both_verdicts_has_no_outcome():
+    assert FAILED.outcome is None
+    assert PAIR.outcome.advantage == 0.5
+
+
+def test_a_torn_last_line_is_left_out_and_then_overwritten(tmp_path):
+    append(tmp_path / ITEMS, [ITEM])
+    append(tmp_path / VERDICTS, [PAIR, GRADE])
+    with open(tmp_path / VERDICTS, "ab") as file:
+        file.write(b'{"kind": "pa')
+    assert Judged.read(tmp_path).records == [PAIR, GRADE]
+    append(tmp_path / VERDICTS, [FAILED])
+    read = Judged.read(tmp_path)
+    assert read.records == [PAIR, GRADE, FAILED]
+    assert (read.items, read.facts) == ({"q1": ITEM}, {})
+    assert (read.pairs, read.grades) == ([PAIR, FAILED], [GRADE])
+    assert read.items["q1"].dialogue.guardrails == ("Be kind.",)
+
+
+def test_errors_name_file_and_line(tmp_path):
+    with pytest.raises(HalignError, match="no verdicts"):
+        Judged.read(tmp_path)
+    append(tmp_path / VERDICTS, [PAIR])
+    with open(tmp_path / VERDICTS, "ab") as file:
+        file.write(b'{"kind": "vote"}\n')
+    with pytest.raises(DataError, match=r"verdicts\.jsonl.*2.*vote"):
+        Judged.read(tmp_path)
