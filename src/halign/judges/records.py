@@ -64,7 +64,7 @@ class PairRecord:
     Attributes:
         a, b: names of the models.
         first, second: the verdict with A shown first, and with B shown first, the latter turned back so that A is the same
-            model in both. A judge that cannot see the order is asked once, and both are the same. None where ``trouble`` says why.
+            model in both. A judge that cannot see the order is asked once, and both are the same. None where ``trouble`` is said.
         guardrail: the rule that was asked about; None: all of the dimension.
         why: what the judge wrote, in the two orders.
         trouble: of the orders that have no verdict.
@@ -97,7 +97,7 @@ class GradeRecord:
     """One reply, graded alone on one dimension.
 
     Attributes:
-        value: the grade within ``scale``; None where ``trouble`` says why.
+        value: the grade within ``scale``; None where ``trouble`` is said.
         scale: worst and best grade. Yes or no is (0, 1).
         acceptable: fine or not, where the rubric says which grades are; None if it does not, or there is no grade.
         guardrail: the rule that was asked about; None: all of the dimension.
