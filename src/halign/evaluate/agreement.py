@@ -68,8 +68,8 @@ def krippendorff_alpha(
     """1 - D_o / D_e for any number of raters, with gaps (Krippendorff 2019, chapter 12), and its bootstrap interval.
 
     D_o is the mean squared distance within units, over all pairs of values, each unit of m counting m times; D_e the same
-    over all pairs of values of all units with two or more. The distance is 0 or 1 (nominal), between ranks (ordinal: values counted
-    between them, the ends half), or between values (interval).
+    over all pairs of values of all units with two or more. The distance is 0 or 1 (nominal), between ranks (ordinal:
+    values counted between them, the ends half), or between values (interval).
 
     Args:
         ratings: [units][raters], None where a rater did not rate. Units with fewer than two ratings say nothing.
