@@ -45,7 +45,7 @@ app.command("score")(score.score)
 app.command("chat")(chat.chat)
 app.command("compare")(compare.compare)
 app.command("merge")(merge.merge)
-app.command("run", context_settings={"help_option_names": []})(run.run)
+app.command("run", context_settings={"help_option_names": [], "ignore_unknown_options": True})(run.run)
 app.command("report")(report.report)
 
 
