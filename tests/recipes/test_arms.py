@@ -168,6 +168,11 @@ def test_tuning_orders_arms_by_what_they_need():
     settings = resolve("instructgpt", "demo", {})
     assert needed(settings, all_arms(settings))["PPO"] == {"base", "SFT", "RM"}
     assert rounds(settings) == [["SFT"], ["PPO", "PPO-ptx", "PPO (true)"]]
+    settings["tune"]["arms"] = ["PPO"]
+    assert rounds(settings) == [["PPO"]]
+    settings["tune"]["arms"] = ["RM"]
+    with pytest.raises(HalignError, match=r"tune\.arms: RM has no learning rate to choose; .*PPO-ptx"):
+        rounds(settings)
 
 
 def test_commands_of_loops_name_their_reward():

@@ -2,7 +2,7 @@
 
 Every arm is trained at every rate of a small grid around its own and answers the validation prompts. The
 rate with the largest share of replies right on all dimensions at once wins. Arms that start from, or learn with, a tuned arm
-come after it. Reward models, and arms without a learning rate, stay as they are.
+come after it. Reward models, arms without a learning rate, and arms that ``tune.arms`` leaves out stay as they are.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def rounds(settings: Mapping[str, Any]) -> list[list[str]]:
 
     >>> sft = {"from": "base", "objective": "sft", "learning_rate": 1e-4}
     >>> arms = {"a": sft, "b": {**sft, "from": "a"}, "c": sft}
-    >>> rounds({"arms": arms, "samples": {}, "seed": 0, "training": {}, "sft_conversations": None})
+    >>> rounds({"arms": arms, "samples": {}, "seed": 0, "training": {}, "sft_conversations": None, "tune": {"arms": None}})
     [['a', 'c'], ['b']]
     """
     arms = all_arms(settings)
@@ -84,10 +84,22 @@ def rounds(settings: Mapping[str, Any]) -> list[list[str]]:
     tuned = [
         n for n, a in arms.items() if not a.is_reward and (settings["arms"][n] or {}).get("learning_rate")
     ]
+    asked = settings["tune"]["arms"]
+    if asked is not None:
+        _refuse_unknown(asked, tuned)
+        tuned = [n for n in tuned if n in asked]
     depth: dict[str, int] = {}
     for name in tuned:
         depth[name] = 1 + max((depth[n] for n in need[name] if n in depth), default=0)
     return [[n for n in tuned if depth[n] == d] for d in range(1, max(depth.values(), default=0) + 1)]
+
+
+def _refuse_unknown(asked: list[str], tuned: list[str]) -> None:
+    for name in asked:
+        if name not in tuned:
+            raise HalignError(
+                f"tune.arms: {name} has no learning rate to choose; those that have: {', '.join(tuned)}"
+            )
 
 
 def grid(rate: float, factors: list[float]) -> list[float]:
