@@ -21,8 +21,9 @@ from halign.evaluate.intervals import difference
 from halign.readers import write_rows
 from halign.recipes import guardrails_data
 from halign.recipes import run as recipes
-from halign.recipes.guardrails_data import Steps, held_out, resolved, tools_of
+from halign.recipes.guardrails_data import Steps, held_out, resolved
 from halign.recipes.guardrails_findings import Findings, findings
+from halign.recipes.guardrails_llm import bill, paid, spent, tools_of
 from halign.recipes.guardrails_panels import rule_by_rule, whole
 from halign.recipes.guardrails_verdicts import BANS, DUTIES, groups, rules, tally, verdicts_on
 from halign.reporting import Evidence, ModelEntry
@@ -175,7 +176,7 @@ def test_a_model_that_says_ok_everywhere_does_not_look_good():
     assert said[0].tone == "open"
     assert (
         said[1].tone,
-        "does not keep them clearly more often than a reply that says nothing" in said[1].text,
+        "clearly more often than a reply that says nothing" in said[1].text,
     ) == ("bad", True)
     assert not [s for s in said if s.tone == "good"]
 
@@ -187,7 +188,11 @@ def test_a_model_that_keeps_the_rules_does():
     assert "good keeps 100 of 100, the base 33: +67 points" in said[0].text
     assert not [s for s in said if s.tone == "bad"]
     # both keep the prohibition, as saying nothing does: said, but not as a success
-    assert [s.tone for s in said if "forbid" in s.text] == ["open", "open"]
+    (forbidden,) = (s for s in said if "forbid" in s.text)
+    assert (forbidden.tone, forbidden.text[-45:].strip()) == (
+        "open",
+        "A reply that says nothing (“OK.”) keeps 100.",
+    )
     panel = whole(found)
     assert [r[:4] for r in panel.rows[:3]] == [
         ["base", DUTIES, "12", panel.rows[0][3]],
@@ -266,6 +271,31 @@ def test_what_a_writer_tags_has_to_convince_the_judge(files):
         )
     assert [(row["place"], row["good"]) for row, _ in found] == [(1, "Hello, how can I help?")] * 20
     assert all(prompt.guardrails == ("Be kind.",) and len(prompt.messages) == 1 for _, prompt in found)
+
+
+def ask_and_die(llm, folder, question, left):
+    with paid(llm, folder) as tools:
+        assert tools.writer.client.spent.budget == left
+        tools.judge.read = "samples"
+        tools.ask([question])
+        raise Killed
+
+
+def test_the_budget_is_the_whole_commands(files):
+    """What an earlier stage or an earlier try has spent is not there any more."""
+    llm = {"model": "m", "input_price": 1e6, "output_price": 1e6, "budget": 1000.0}
+    first, second = files / "first", files / "second"
+    first.mkdir(), second.mkdir()
+    with Server(lambda body, before: completion("2", usage=(10, 5))) as server:
+        llm["url"] = server.url
+        for question, left in (("Is it?", 1000.0), ("Was it?", 985.0)):
+            with pytest.raises(Killed):
+                ask_and_die(llm, first, question, left)
+        with paid(llm, second, first) as tools:
+            assert tools.writer.client.spent.budget == 970.0
+    assert spent(first) == {"calls": 2, "cost": 30.0, "priced": True}
+    assert bill(first, second) == "The language model was asked 2 times, at a cost of 30."
+    assert bill(second) == ""
 
 
 def test_the_care_world_brings_its_own(tmp_path):

@@ -18,7 +18,8 @@ from rich.console import Console
 from halign.errors import HalignError
 from halign.recipes.arms import check_settings
 from halign.recipes.engine import Outcome
-from halign.recipes.guardrails_data import CARD, resolved, tools_of
+from halign.recipes.guardrails_data import CARD, resolved
+from halign.recipes.guardrails_llm import tools_of
 from halign.recipes.origins import fingerprint, world_version
 from halign.recipes.recipe import Finished, Recipe, Settings
 from halign.recipes.settings import frame, merged

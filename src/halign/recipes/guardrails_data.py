@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from halign.errors import HalignError
+from halign.recipes.guardrails_llm import paid
 from halign.recipes.origins import Inputs, Report, prompt_row, world_module
 
 if TYPE_CHECKING:
@@ -67,20 +68,20 @@ def data(
     from halign.readers import write_rows
     from halign.reporting.data_card import data_card
 
-    document = _kept(policy, output)
-    settings, tools = resolved(build, seed, document), tools_of(llm)
-    steps = Steps(progress)
+    settings, steps = resolved(build, seed, _kept(policy, output)), Steps(progress)
     files = _divided(output / SPLIT, world, conversations, rules_column, most, seed, steps)
-    for part in ("train", "validation"):
-        if not (target := output / f"{part}.jsonl").exists() and (part == "train" or part in files):
+    with paid(llm, output) as tools:
+        for part in ("train", "validation"):
+            target = output / f"{part}.jsonl"
             try:
-                run(find("guardrails"), files[part], target, settings, tools, overwrite=True, watch=steps)
+                if not target.exists():
+                    run(find("guardrails"), files[part], target, settings, tools, overwrite=True, watch=steps)
             except HalignError:
                 if part == "train" or not _nothing_built(target):
                     raise
+        asked = _spread(held_out(files["test"], settings, tools, steps), turns)
     told = {"title": "Guardrail pairs", "description": f"Built of {conversations or f'the {world} world'}."}
     data_card(RowSource(output / "train.jsonl"), about=told, watch=steps).save(output / CARD)
-    asked = _spread(held_out(files["test"], settings, tools, steps), turns)
     if not asked:
         raise HalignError(
             "in the held-out conversations no agent turn is known to keep a rule, so nobody can be asked: more conversations "
@@ -126,27 +127,6 @@ def resolved(build: Mapping[str, Any], seed: int, policy: Path | None) -> Any:
     from halign.builders import find, resolve
 
     return resolve(find("guardrails"), {"seed": seed, "policy": policy, **build})
-
-
-def tools_of(llm: Mapping[str, Any]) -> Tools:
-    """Writer and judge behind the endpoint, if one is named.
-
-    Raises:
-        HalignError: an address without a model's name, a name without an address, settings that the endpoint does not take.
-    """
-    from halign.builders import Tools
-    from halign.builders.writers import EndpointWriter
-    from halign.judges.yes_no import EndpointYesNo
-    from halign.llm import Client, Endpoint
-
-    given = {k: v for k, v in llm.items() if v is not None}
-    url, model, budget = (given.pop(k, None) for k in ("url", "model", "budget"))
-    if (url is None) != (model is None):
-        raise HalignError("--llm and --llm-model go together: the address, and the model's name there")
-    if url is None:
-        return Tools()
-    client = Client(Endpoint(str(url), str(model), **given), budget=budget)
-    return Tools(EndpointWriter(client), EndpointYesNo(client))
 
 
 def _divided(

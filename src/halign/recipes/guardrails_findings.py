@@ -80,15 +80,17 @@ def _against_base(found: Findings, group: str, places: Sequence[int], name: str)
         f"{_difference(own.gain)}. Broken are {_hundred(own.broken)} (the base {_hundred(base.broken)}); of {_hundred(own.open)} "
         f"nobody can tell ({_hundred(base.open)})."
     )
-    said = [Statement(text, _tone(own.gain))]
+    if group == BANS:
+        text += f" A reply that says nothing (“{SILENT}”) keeps {_hundred(silent.kept)}."
+        return [Statement(text, _tone(own.gain))]
     over = found.gain(name, SILENT_NAME, places)
-    if over is None or over.low <= 0:
-        text = (
-            f"Where rules {verb(group)} something, {name} does not keep them clearly more often than a reply that says nothing "
-            f"(“{SILENT}”), which keeps {_hundred(silent.kept)} of 100."
-        )
-        said.append(Statement(text, "bad" if group == DUTIES else "open"))
-    return said
+    if over is not None and over.low > 0:
+        return [Statement(text, _tone(own.gain))]
+    no_better = (
+        f"{name} does not keep what rules ask for clearly more often than a reply that says nothing (“{SILENT}”), which keeps "
+        f"{_hundred(silent.kept)} of 100."
+    )
+    return [Statement(text, _tone(own.gain)), Statement(no_better, "bad")]
 
 
 def _versus(found: Findings, group: str, places: Sequence[int], a: str, b: str) -> Statement:

@@ -14,6 +14,7 @@ from halign.builders.guardrails.judging import SILENT
 from halign.evaluate import Interval
 from halign.recipes.guardrails_data import CARD
 from halign.recipes.guardrails_findings import Findings, verb
+from halign.recipes.guardrails_llm import bill
 from halign.recipes.guardrails_verdicts import BANS, DUTIES, SILENT_NAME, Tally, groups, rules
 from halign.recipes.origins import BASE
 from halign.reporting import Panel
@@ -140,8 +141,12 @@ def rule_by_rule(found: Findings) -> Panel:
     return Panel("rules", "Rule by rule", BY_RULE, [*columns, *(f"{n} against base" for n in trained)], rows)
 
 
-def built(folder: Path) -> Panel:
-    """What the builder made of the conversations to learn from, and which rules it could do nothing with."""
+def built(folder: Path, grades: Path) -> Panel:
+    """What the builder made of the conversations to learn from, which rules it could do nothing with, and the cost.
+
+    Args:
+        folder, grades: of the stages that built and judged.
+    """
     report = json.loads((folder / "train.jsonl.build.json").read_text(encoding="utf-8"))
     tallies = report["tallies"]
     rows: list[Sequence[str]] = [
@@ -155,8 +160,8 @@ def built(folder: Path) -> Panel:
     rows += [[cell.format(shortened(k)), f"{n:,}"] for n, k in sorted(without, reverse=True)]
     notes = " ".join(n for n in report["notes"] if not n.startswith((" ", f"{len(without)} rules")))
     if without:
-        notes += f" {len(without)} rules have no check; they count only where a language model tags, writes and judges (--llm)."
-    text = f"{notes} The pairs have a page of their own, {CARD} in this folder."
+        notes += f" Rules without a check: {len(without)}. They count only where a language model tags and judges (--llm)."
+    text = f"{notes} {bill(folder, grades)} The pairs have a page of their own, {CARD} in this folder."
     return Panel(
         "built", "What was built to learn from", text.strip(), ("what", "how many"), rows, folded=True
     )

@@ -50,7 +50,7 @@ def find_out(
         plain,
         intro=INTRO,
         findings=findings(found),
-        panels=[whole(found), rule_by_rule(found), built(folder), *plain.panels],
+        panels=[whole(found), rule_by_rule(found), built(folder, graded), *plain.panels],
         guardrails={r["text"]: _text(r) for r in found.asked},
         judged_by=(
             "Verdicts are given by the checks of the rules"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from halign.builders.guardrails.contract import Verdict
 from halign.evaluate import Interval, difference, share
-from halign.recipes.guardrails_data import ASKED, GIVEN, PROMPTS, Asked, resolved, tools_of
+from halign.recipes.guardrails_data import ASKED, GIVEN, PROMPTS, Asked, resolved
+from halign.recipes.guardrails_llm import paid
 from halign.recipes.origins import Inputs, Report
 from halign.recipes.steps import read_rows
 
@@ -37,28 +38,38 @@ def judge(
     ``NAME/given.jsonl`` of ``evaluate.Reply`` rows, as a table's judge leaves them.
     """
     from halign.builders.guardrails import prepare
-    from halign.builders.guardrails.judging import SILENT, grade
-    from halign.evaluate import Reply
+    from halign.builders.guardrails.judging import SILENT
     from halign.readers import write_rows
 
     folder = inputs["data"]
     settings = resolved(build, seed, folder / policy if policy else None)
-    tools = replace(tools_of(llm), skip_failed=settings.skip_failed)
     asked = [_turn(row, prepare(settings)) for row in _with_prompts(folder)]
     names = [n for n in inputs if n != "data"]
-    for done, name in enumerate([*names, SILENT_NAME]):
-        rows = (
-            read_rows(inputs[name] / f"{GIVEN}.jsonl") if name in names else [{"text": SILENT}] * len(asked)
-        )
-        found, verdicts = verdicts_on(asked, [r["text"] for r in rows], tools, settings.verdict)
-        write_rows(verdicts, output / "verdicts" / f"{name}.jsonl")
-        if name in names:
-            graded = [
-                Reply(r["conversation"], r["text"], grade(f), len(r["ids"]), r["finished"], r["kl"])
-                for r, f in zip(rows, found, strict=True)
-            ]
-            write_rows((r.to_dict() for r in graded), output / name / f"{GIVEN}.jsonl")
-        progress(done + 1, len(names) + 1, name)
+    with paid(llm, output, folder) as given:
+        tools = replace(given, skip_failed=settings.skip_failed)
+        for done, name in enumerate([*names, SILENT_NAME]):
+            rows = (
+                read_rows(inputs[name] / f"{GIVEN}.jsonl")
+                if name in names
+                else [{"text": SILENT}] * len(asked)
+            )
+            found, verdicts = verdicts_on(asked, [r["text"] for r in rows], tools, settings.verdict)
+            write_rows(verdicts, output / "verdicts" / f"{name}.jsonl")
+            if name in names:
+                write_rows(_graded(rows, found), output / name / f"{GIVEN}.jsonl")
+            progress(done + 1, len(names) + 1, name)
+
+
+def _graded(
+    rows: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """A model's answers with their grades."""
+    from halign.builders.guardrails.judging import grade
+    from halign.evaluate import Reply
+
+    for r, f in zip(rows, found, strict=True):
+        reply = Reply(r["conversation"], r["text"], grade(f), len(r["ids"]), r["finished"], r["kl"])
+        yield reply.to_dict()
 
 
 Turned = tuple[str, "Turn", list["Guardrail"]]
