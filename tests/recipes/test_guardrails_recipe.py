@@ -104,6 +104,16 @@ def test_from_policy_to_report(files):
     assert again.outcome.made == []
 
 
+def test_an_arm_can_be_left_out_or_added(files):
+    def planned(**arms):
+        return [s.name for s, _ in recipes.plan("guardrails", given(files, arms=arms))]
+
+    assert {"SFT", "SFT+ipo"} <= set(planned())
+    assert "SFT+ipo" not in planned(**{"SFT+ipo": None})
+    assert {"SFT", "dpo"} <= set(planned(**{"SFT+ipo": None, "dpo": {"from": "SFT", "objective": "dpo"}}))
+    assert "grades" in planned(**{"SFT+ipo": None, "SFT": None})
+
+
 class Killed(BaseException):
     """The process is gone."""
 

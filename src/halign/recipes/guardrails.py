@@ -87,7 +87,7 @@ class GuardrailTable(Builder):
 
 def table_settings(settings: Settings) -> dict[str, Any]:
     """The settings of the table of models that this recipe ends in."""
-    shared = {k: v for k, v in settings.items() if k not in OWN}
+    shared = {k: v for k, v in settings.items() if k not in (*OWN, "arms")}
     given = {
         "data": settings["conversations"],
         "conversations": settings["train_conversations"],
@@ -95,7 +95,8 @@ def table_settings(settings: Settings) -> dict[str, Any]:
         "judge": "halign.builders.guardrails.judging",
         "histories": ["given"],
     }
-    return merged(frame("table"), {**shared, **given}, f"{NAME}.yaml")
+    whole = merged(frame("table"), {**shared, **given}, f"{NAME}.yaml")
+    return {**whole, "arms": settings["arms"]}  # as they are: one that is left out is null
 
 
 class Job:
