@@ -61,7 +61,7 @@ app.command("compare")(compare.compare)
 app.command("rate")(rate.rate)
 app.command("audit")(audit.audit)
 app.command("merge")(merge.merge)
-app.command("run", context_settings={"help_option_names": []})(run.run)
+app.command("run", context_settings={"help_option_names": [], "ignore_unknown_options": True})(run.run)
 app.command("report")(report.report)
 
 

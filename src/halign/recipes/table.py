@@ -70,7 +70,7 @@ class Builder:
             raise HalignError(
                 f"reference: no model {settings['reference']!r}; there is {', '.join(self.arms)}"
             )
-        self.data = data_stage(settings, self.histories)
+        self.data = self._data()
         self.models = {BASE: base_stage(settings)}
         self.samples: dict[str, Stage] = {}
         self.rows: dict[str, Arm] = {}
@@ -104,6 +104,10 @@ class Builder:
         return Graph(
             self.data, self.rows, self.models, self.samples, asked, grades, scores, self.histories, self.split
         )
+
+    def _data(self) -> Stage:
+        """What every other stage reads: conversations to learn from, and prompts."""
+        return data_stage(self.settings, self.histories)
 
     def _check_known(self, where: str, name: str) -> None:
         left_out = {n for n, entry in self.settings["arms"].items() if entry is None}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from markupsafe import Markup
@@ -16,6 +16,9 @@ from markupsafe import Markup
 from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.evaluate import Comparison, Reply
+
+if TYPE_CHECKING:
+    from halign.reporting.words import Statement
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,7 @@ class Evidence:
     Attributes:
         baseline: name of the model everything started from.
         pairs: (A, B): models to compare reply by reply.
+        findings: what stands first; empty: what follows from the graded replies (``words.headline``).
         panels: sections of a recipe's own, shown first.
         prompts: kind -> the prompts that were answered.
         kinds: kind -> what it means, in words.
@@ -153,6 +157,7 @@ class Evidence:
     baseline: str | None = None
     pairs: Sequence[tuple[str, str]] = ()
     comparisons: Sequence[Comparison] = ()
+    findings: Sequence[Statement] = ()
     panels: Sequence[Panel] = ()
     prompts: Mapping[str, Sequence[Dialogue]] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)

@@ -12,12 +12,12 @@ from typing import Any
 from markupsafe import Markup
 
 from halign import __version__
-from halign.evaluate import ALL, Comparison, score
+from halign.evaluate import ALL, Comparison, measures, score
 from halign.reporting import samples, sections
 from halign.reporting.environment import environment
 from halign.reporting.evidence import Evidence, ModelEntry, Training
 from halign.reporting.rewards import reward_panel
-from halign.reporting.words import headline, plus
+from halign.reporting.words import NAMES, headline, plus
 from halign.times import duration
 
 FEW_TURNS = 8
@@ -74,10 +74,9 @@ def render(evidence: Evidence) -> Report:
         "headline": headline(evidence),
         "tables": sections.model_tables(evidence),
         "comparisons": sections.comparisons(evidence),
-        "frontiers": [f for f in (sections.frontier(evidence, m) for m in (ALL, "adherence")) if f]
-        if base and len(evidence.answered) <= MANY
-        else [],
+        "frontiers": _frontiers(evidence) if base and len(evidence.answered) <= MANY else [],
         "guardrails": sections.guardrails(evidence, shown, FEW_TURNS),
+        "strokes": any(r.grade.inactive for m in evidence.answered for r in m.pooled),
         "shown": shown,
         "colours": sections.colours(evidence),
         "training": sections.training_rows(evidence),
@@ -91,6 +90,13 @@ def render(evidence: Evidence) -> Report:
         "environment": json.dumps(dict(evidence.environment), indent=1),
     }
     return Report(filled.get_template("report.html.jinja").render(context))
+
+
+def _frontiers(evidence: Evidence) -> list[tuple[str, Markup]]:
+    """(what is drawn, chart): the conjunction of all dimensions, if there are several, and the guardrails."""
+    known = sections.distinct(measures(evidence.answered[0].pooled))
+    charts = {m: sections.frontier(evidence, m) for m in (ALL, "adherence") if m in known}
+    return [(NAMES[m], chart) for m, chart in charts.items() if chart]
 
 
 def _shown(evidence: Evidence) -> list[str]:

@@ -43,6 +43,7 @@ class NeverSays:
     phrases: tuple[str, ...]
     everywhere: bool = True
     kind: ClassVar[str] = "never_says"
+    forbids: ClassVar[bool] = True
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Phrases are compared as whole words, letters' case aside."""
@@ -68,6 +69,7 @@ class NeverOffers:
     verb: str = "mention"
     everywhere: bool = True
     kind: ClassVar[str] = "never_offers"
+    forbids: ClassVar[bool] = True
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Broken by a sentence that names the thing and denies nothing."""
@@ -103,6 +105,11 @@ class Marks:
     everywhere: bool = True
     kind: ClassVar[str] = "marks"
 
+    @property
+    def forbids(self) -> bool:
+        """True if the mark must not stand there."""
+        return not self.wanted
+
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Open where it is wanted only on an occasion, and the reply that stood there did without."""
         pattern = MARKS[self.mark]
@@ -132,6 +139,7 @@ class Longest:
     unit: Literal["words", "sentences", "characters"] = "words"
     everywhere: bool = True
     kind: ClassVar[str] = "longest"
+    forbids: ClassVar[bool] = True
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Words are separated by white space."""
@@ -155,6 +163,7 @@ class OneQuestion:
 
     everywhere: bool = False
     kind: ClassVar[str] = "one_question"
+    forbids: ClassVar[bool] = False
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Open without any question."""
@@ -173,6 +182,7 @@ class Says:
     line: str
     everywhere: bool = True
     kind: ClassVar[str] = "says"
+    forbids: ClassVar[bool] = False
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Kept if one sentence, or the reply, is the line."""
