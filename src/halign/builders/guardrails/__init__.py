@@ -115,7 +115,8 @@ def _examples(
 ) -> list[Built]:
     """The conversation with its alternatives, or its pairs."""
     texts = {t.guardrail.text for t in broken}
-    shown = [g.text for g in rules if settings.show == "all" or g.text in texts]
+    own = row.dialogue.guardrails if settings.policy is None else tuple(g.text for g in rules)
+    shown = [text for text in own if settings.show == "all" or text in texts]
     dialogue = replace(row.dialogue, guardrails=tuple(dict.fromkeys(shown)))
     if settings.form == "pairs":
         return [
