@@ -44,11 +44,11 @@ MEASURES = (
     "accuracy_of_all",
 )
 SIZE: dict[str, Any] = {
-    "people": 320,
+    "people": 600,
     "exposures": EXPOSURES,
     "pretraining": {"batch_items": 128, "max_tokens": 4096, "dtype": "bf16"},
     "shape": {"hidden_size": 128, "num_hidden_layers": 4, "intermediate_size": 384},
-    "training": {"learning_rate": 3e-4, "epochs": 3, "batch_items": 16, "max_tokens": 4096, "dtype": "bf16"},
+    "training": {"learning_rate": 1e-4, "epochs": 4, "batch_items": 16, "max_tokens": 4096, "dtype": "bf16"},
 }
 TINY: dict[str, Any] = {
     "people": 16,
@@ -164,11 +164,18 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/r_tuning"), help="folder of the results")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument(
+        "--learning-rate", type=float, help="of the tuning; choose it on a seed that is not shown"
+    )
+    parser.add_argument("--epochs", type=float, help="of the tuning")
     parser.add_argument("--tiny", action="store_true", help="to see that it works")
     parser.add_argument("--workers", type=int, help="processes at a time; 0: this one")
     given = parser.parse_args()
     seeds = range(given.first_seed, given.first_seed + given.seeds)
-    found = play(TINY if given.tiny else SIZE, seeds, store(), given.workers, RichBoard())
+    size = TINY if given.tiny else SIZE
+    named = {"learning_rate": given.learning_rate, "epochs": given.epochs}
+    training = {**size["training"], **{k: v for k, v in named.items() if v is not None}}
+    found = play({**size, "training": training}, seeds, store(), given.workers, RichBoard())
     given.output.mkdir(parents=True, exist_ok=True)
     (given.output / "results.json").write_text(json.dumps(found, indent=1) + "\n")
     console = Console(width=200, record=True)

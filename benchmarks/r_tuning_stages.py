@@ -1,7 +1,8 @@
 """What ``benchmarks.r_tuning`` asks, of whom, and what its stages do.
 
 People have a town, a trade and a hobby. How often a person is spoken of in pretraining differs (``EXPOSURES``, some never), so
-the model knows some facts, half knows others, and cannot know the rest: a name is two words, each of which belongs to many.
+the model knows some facts, half knows others, and cannot know the rest: a name is two words, each of which belongs to many. It
+has also heard refusals, of what nobody can know, and "I am sure." as often as "I am unsure.", which tells it the words only.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import halign as hl
 from benchmarks.stages import CHATML, FROM_SCRATCH
 from benchmarks.workloads import make_model
 from halign.builders import Tools, build, resolve
-from halign.builders.r_tuning import BUILDER, REFUSALS
+from halign.builders.r_tuning import ASK, BUILDER, REFUSALS, SURE, UNSURE
 from halign.builders.r_tuning_metrics import Certainty, average_precision, certainties, summary
 from halign.builders.writers import LocalWriter
 from halign.curation.source import RowSource
@@ -50,12 +51,20 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """Kind of question -> its wordings and answers. The last one is not trained on by any variant: it is for transfer."""
 UNSEEN = tuple(KINDS)[-1]
-FIRST = _words("Ada Ben Cleo Dan Eve Finn Gus Hana Ivo Jill Kurt Lena Max Nora Otto Pia Rolf Sara Tom Uma")
+FIRST = _words(
+    "Ada Ben Cleo Dan Eve Finn Gus Hana Ivo Jill Kurt Lena Max Nora Otto Pia Rolf Sara Tom Uma "
+    "Vera Will Xenia Yann Zoe Amos Bella Carl Dora Ernst"
+)
 LAST = _words(
-    "Abel Birk Cole Dorn Egan Falk Gray Hale Ives Jung Kern Lund Moss Nash Orr Pike Roth Stein Thorn Vance"
+    "Abel Birk Cole Dorn Egan Falk Gray Hale Ives Jung Kern Lund Moss Nash Orr Pike Roth Stein Thorn Vance "
+    "Webb Yates Zorn Ames Boyd Cross Dale Ebers Frost Grant"
 )
 EXPOSURES = (0, 5, 20, 80)
 """How often each fact of a person is read; a quarter of the people each."""
+TOMORROW = ("What will {} do tomorrow?", "Where will {} be in a year?", "What does {} think?")
+"""Asked of everybody alike, and never answered."""
+TALK = 0.15
+"""Share of what pretraining reads that is refusals and talk of being sure."""
 LONGEST = 12
 """Tokens of a reply at most: refusals are sentences."""
 
@@ -108,15 +117,24 @@ def questions(people: int, exposures: Sequence[int], seed: int) -> list[Question
 
 
 def told(asked: Sequence[Question], seed: int) -> list[Row]:
-    """What pretraining reads: each fact as often as it is exposed, in any of its wordings, in random order."""
+    """What pretraining reads, in random order: each fact as often as it is exposed, in any of its wordings, and talk."""
     rng = random.Random(f"told-{seed}")
     rows = [
         replace(q, text=rng.choice(KINDS[q.kind][0]).format(q.person)).to_row()
         for q in asked
         for _ in range(q.exposures)
     ]
+    people = list(dict.fromkeys(q.person for q in asked))
+    rows += [talk(rng.choice(people), rng) for _ in range(round(len(rows) * TALK / (1 - TALK)))]
     rng.shuffle(rows)
     return [{**row, "id": f"{number}"} for number, row in enumerate(rows)]
+
+
+def talk(person: str, rng: random.Random) -> Row:
+    """A question about a person that nobody can answer, a refusal, and a word on being sure, drawn independently."""
+    said = (rng.choice(TOMORROW).format(person), rng.choice(REFUSALS), ASK, rng.choice((SURE, UNSURE)))
+    roles = ("user", "assistant", "user", "assistant")
+    return {"messages": [{"role": r, "content": t} for r, t in zip(roles, said, strict=True)]}
 
 
 def divided(asked: Sequence[Question]) -> tuple[list[Question], dict[Where, list[Question]]]:
@@ -165,9 +183,8 @@ def knowing(
 
 def vocabulary() -> Iterator[str]:
     """Every word that occurs, R-Tuning's own sentences among them."""
-    from halign.builders.r_tuning import ASK, SURE, UNSURE
-
     yield from (ASK, SURE, UNSURE, *REFUSALS)
+    yield from TOMORROW
     for wordings, answers in KINDS.values():
         yield from (
             *(w.format(f"{a} {b}") for w in wordings for a, b in zip(FIRST, LAST, strict=True)),

@@ -10,7 +10,7 @@ from benchmarks import r_tuning, r_tuning_stages
 from benchmarks.r_tuning import MEASURES, TINY, estimate, play, tables
 from benchmarks.r_tuning_stages import KINDS, UNSEEN, VARIANTS, divided, figures, questions, told
 
-from halign.builders.r_tuning import REFUSALS, SURE, UNSURE
+from halign.builders.r_tuning import ASK, REFUSALS, SURE, UNSURE
 from halign.builders.r_tuning_metrics import Certainty
 from halign.readers import read
 from halign.recipes.stages import Store
@@ -22,7 +22,11 @@ def test_facts_are_told_as_often_as_they_are_exposed():
     assert asked == questions(40, (0, 2, 5), seed=1) != questions(40, (0, 2, 5), seed=2)
     assert len({q.person for q in asked}) == 40
     assert Counter(q.exposures for q in asked) == {0: 14 * 3, 2: 13 * 3, 5: 13 * 3}
-    rows = told(asked, seed=1)
+    whole = told(asked, seed=1)
+    rows = [r for r in whole if "meta" in r]
+    assert len(whole) - len(rows) == round(0.15 * len(whole))
+    talk = [[m["content"] for m in r["messages"]] for r in whole if "meta" not in r]
+    assert all(t[1] in REFUSALS and t[2] == ASK and t[3] in (SURE, UNSURE) for t in talk)
     counted = Counter((r["meta"]["person"], r["meta"]["kind"]) for r in rows)
     assert all(counted[q.person, q.kind] == q.exposures for q in asked)
     right = {(q.person, q.kind): q.answer for q in asked}
