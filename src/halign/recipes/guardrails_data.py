@@ -201,14 +201,15 @@ def held_out(source: RowSource, settings: Any, tools: Tools, steps: Steps) -> li
     of_row = defaultdict[int, list[Tagged]](list)
     for t in tagged:
         of_row[t.row.number].append(t)
-    return [a for row in rows for a in _asked(row, rules[row.number], of_row[row.number], settings.show)]
+    return [a for row in rows for a in _asked(row, rules[row.number], of_row[row.number], settings)]
 
 
-def _asked(row: Row, rules: Sequence[Guardrail], tagged: Sequence[Tagged], show: str) -> Iterator[Asked]:
+def _asked(row: Row, rules: Sequence[Guardrail], tagged: Sequence[Tagged], settings: Any) -> Iterator[Asked]:
     """The tagged turns of one conversation, each with all rules that are known to be kept there."""
-    from halign.builders.guardrails import in_force
+    from halign.builders.guardrails import in_force, in_prompt
 
-    shown = in_force(row.dialogue, rules, [t.guardrail for t in tagged], show)
+    told = in_prompt(row.dialogue, rules, policy=settings.policy is not None)
+    shown = in_force(row.dialogue, told, [t.guardrail for t in tagged], settings.show)
     for place in sorted({t.place for t in tagged}):
         kept = {t.guardrail.text: t.guardrail.id for t in tagged if t.place == place}
         said = {

@@ -106,7 +106,8 @@ def _examples(
     row: Row, rules: Sequence[Guardrail], broken: Sequence[Tagged], settings: GuardrailsSettings
 ) -> list[Built]:
     """The conversation with its alternatives, or its pairs."""
-    dialogue = in_force(row.dialogue, rules, [t.guardrail for t in broken], settings.show)
+    told = in_prompt(row.dialogue, rules, policy=settings.policy is not None)
+    dialogue = in_force(row.dialogue, told, [t.guardrail for t in broken], settings.show)
     if settings.form == "pairs":
         return [
             Built(
@@ -134,12 +135,16 @@ def _examples(
     return [Built(example, (row,), keys, {"rules": {t.guardrail.id: t.guardrail.text for t in broken}})]
 
 
-def in_force(
-    dialogue: Dialogue, rules: Sequence[Guardrail], followed: Sequence[Guardrail], show: str
-) -> Dialogue:
-    """The dialogue with the texts of the rules that stand in its prompt, as ``GuardrailsSettings.show`` says."""
+def in_prompt(dialogue: Dialogue, rules: Sequence[Guardrail], *, policy: bool) -> tuple[str, ...]:
+    """The texts that may stand in the prompt: those of a policy, else all that the conversation carries itself, also those that
+    no pattern takes for an order."""
+    return tuple(g.text for g in rules) if policy else dialogue.guardrails
+
+
+def in_force(dialogue: Dialogue, told: Sequence[str], followed: Sequence[Guardrail], show: str) -> Dialogue:
+    """The dialogue with those texts of ``told`` in its prompt that ``GuardrailsSettings.show`` says."""
     texts = {g.text for g in followed}
-    shown = [g.text for g in rules if show == "all" or g.text in texts]
+    shown = [text for text in told if show == "all" or text in texts]
     return replace(dialogue, guardrails=tuple(dict.fromkeys(shown)))
 
 

@@ -27,6 +27,7 @@ MARKS: dict[str, re.Pattern[str]] = {
     "link": LINK,
     "number": NUMBER,
 }
+_LAST_STOP = re.compile(r"\.(?=\s|$)(?!.*\.(?:\s|$))", re.DOTALL)
 ADDED = {
     "emoji": "😊",
     "exclamation": "Great!!!",
@@ -118,9 +119,14 @@ class Marks:
         return Verdict.KEPT if bool(pattern.search(reply)) == self.wanted else Verdict.BROKEN
 
     def breaking(self, turn: Turn, draws: random.Random) -> list[str]:
-        """The reply with it added; or less the sentences that have it, or less the marks themselves."""
+        """The reply with it added, an exclamation mark for the last full stop if it has one; or less the sentences that have it,
+        or less the marks themselves."""
         if not self.wanted:
-            return [f"{turn.good} {ADDED[self.mark]}"]
+            swapped = _LAST_STOP.sub("!", turn.good) if self.mark == "exclamation" else turn.good
+            return [
+                *([swapped] if swapped != turn.good else []),
+                f"{turn.good} {ADDED[self.mark]}",
+            ]
         pattern = MARKS[self.mark]
         rest = " ".join(s for s in sentences(turn.good) if not pattern.search(s))
         bare = pattern.sub("", turn.good).strip()
