@@ -268,6 +268,9 @@ def test_what_would_stop_the_scoring_is_said_before_sampling(tmp_path):
         evaluate(model, ["gsm8k", "humaneval"], output=tmp_path / "o", job=Job(data=data), settings=NOTHING)
     with pytest.raises(HalignError, match="--judge"):
         evaluate(model, ["gsm8k", "flask"], output=tmp_path / "o", job=Job(data=data), settings=NOTHING)
+    for wrong, said in ((tmp_path / "none", "no such file"), (data / "gsm8k_test.jsonl", "give a folder")):
+        with pytest.raises(HalignError, match=said):
+            evaluate(model, ["gsm8k", "bbh"], output=tmp_path / "o", job=Job(data=wrong), settings=NOTHING)
     assert model.asked == 0
     assert not (tmp_path / "o").exists()
 

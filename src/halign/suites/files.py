@@ -51,6 +51,8 @@ class Files:
             HalignError: it is nowhere to be found; says where it was looked for and where to get it.
         """
         wanted = self.known[key]
+        if self.data is not None and not self.data.exists():
+            raise HalignError(f"--data {self.data}: no such file or folder")
         if self.data is not None and self.data.is_file() and key == next(iter(self.known)):
             return self.data
         for folder in self._folders():

@@ -131,6 +131,10 @@ def evaluate(
     job = job or Job()
     found = [registry.find(s) for s in suites]
     resolved = registry.resolve(found, settings or {})
+    if job.data is not None and job.data.is_file() and len(found) > 1:
+        raise HalignError(
+            f"--data {job.data} is the file of one set, and {len(found)} are named: give a folder"
+        )
     for suite in found:
         _check(suite, resolved[suite.name], job)
     folder = Path(output)
