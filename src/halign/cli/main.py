@@ -16,6 +16,7 @@ from halign.cli import (
     compare,
     data_commands,
     demo,
+    evaluate,
     merge,
     methods,
     rate,
@@ -60,6 +61,7 @@ app.command("chat")(chat.chat)
 app.command("compare")(compare.compare)
 app.command("rate")(rate.rate)
 app.command("audit")(audit.audit)
+app.command("evaluate")(evaluate.evaluate)
 app.command("merge")(merge.merge)
 app.command("run", context_settings={"help_option_names": [], "ignore_unknown_options": True})(run.run)
 app.command("report")(report.report)
