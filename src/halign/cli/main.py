@@ -10,7 +10,20 @@ import warnings
 import typer
 
 import halign
-from halign.cli import chat, compare, data_commands, demo, merge, methods, report, run, sample, score, train
+from halign.cli import (
+    chat,
+    compare,
+    data_commands,
+    demo,
+    harness,
+    merge,
+    methods,
+    report,
+    run,
+    sample,
+    score,
+    train,
+)
 from halign.errors import HalignError
 
 app = typer.Typer(
@@ -44,6 +57,7 @@ app.command("sample")(sample.sample)
 app.command("score")(score.score)
 app.command("chat")(chat.chat)
 app.command("compare")(compare.compare)
+app.command("harness")(harness.harness)
 app.command("merge")(merge.merge)
 app.command("run", context_settings={"help_option_names": []})(run.run)
 app.command("report")(report.report)

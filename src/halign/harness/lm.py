@@ -7,7 +7,6 @@ Only importable where lm_eval is.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,7 +41,7 @@ class HalignLM(TemplateLM):
         dtype: ``fp32``, or ``bf16`` for autocast.
         device: where a model that is loaded goes.
         add_bos_token, prefix_token_id: as those of lm_eval's ``hf``.
-        seed: for requests that ask for sampling.
+        seed: for requests that ask for sampling, which draw from the whole distribution unless they say ``top_k`` or ``top_p``.
         batch_size, max_batch_size: accepted because lm_eval passes them on; a pack is bounded by ``max_tokens``.
     """
 
@@ -175,8 +174,8 @@ class HalignLM(TemplateLM):
         """Replies to contexts that want the same."""
         kwargs = dict(normalize_gen_kwargs(wanted, GENERATED))
         eos = self.tokenizer.decode([self.eot_token_id], skip_special_tokens=False)
-        until = handle_stop_sequences(copy.copy(kwargs.pop("until")), eos=eos)  # type: ignore[arg-type]
-        longest = int(kwargs.pop("max_gen_toks"))  # type: ignore[call-overload]
+        until = handle_stop_sequences(kwargs.pop("until"), eos=eos)
+        longest = int(kwargs.pop("max_gen_toks"))
         unknown = sorted(set(kwargs) - DECODING)
         if unknown:
             raise HalignError(
