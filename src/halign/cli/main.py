@@ -20,6 +20,9 @@ from halign.cli import (
     merge,
     methods,
     rate,
+    harness,
+    merge,
+    methods,
     report,
     run,
     sample,
@@ -62,6 +65,7 @@ app.command("compare")(compare.compare)
 app.command("rate")(rate.rate)
 app.command("audit")(audit.audit)
 app.command("evaluate")(evaluate.evaluate)
+app.command("harness")(harness.harness)
 app.command("merge")(merge.merge)
 app.command("run", context_settings={"help_option_names": [], "ignore_unknown_options": True})(run.run)
 app.command("report")(report.report)
