@@ -62,7 +62,8 @@ def judged_folder(
             "seconds": 75.0,
         }
         said |= {
-            "cost": {"calls": 2 * items, "dollars": 0.25},
+            "calls": 200 * items,
+            "cost": 0.25,
             "command": f"halign judge items.jsonl --judge {judge}",
         }
         (path / FACTS).write_text(json.dumps(said))

@@ -13,7 +13,11 @@ from halign.evaluate import advantage
 from halign.judges.records import GradeRecord, Judged
 from halign.reporting import Training, report
 from halign.reporting.explorer import columns, pack
+from halign.reporting.judged_sections import frontiers
+from halign.reporting.page import gather, run_command
 from halign.reporting.pool import Pool
+from halign.reporting.run_data import run_data
+from halign.reporting.standings import boards, tally
 from tests.reporting import synthetic
 from tests.reporting.folders import HOSTILE, MODELS, judged_folder
 from tests.reporting.test_report import check
@@ -55,7 +59,7 @@ def test_the_page_says_the_numbers_of_the_functions(folders, tmp_path):
     value, low, high = (100 * (1 + x) / 2 for x in (i.value, i.low, i.high))
     assert f"{value:.1f} % {low:.1f}–{high:.1f} · {len(gains)}" in text
     assert "second: judging is not finished" in text
-    assert "calls: 60, dollars: 0.25" in text
+    assert "6,000 calls; 0.25" in text
     assert "1 min 15 s" in text
     assert "halign judge items.jsonl --judge careful" in text
     assert f"halign train --config {tmp_path}/tuned/config.yaml --output NEW/tuned" in text
@@ -144,3 +148,44 @@ def test_folders_of_one_name_are_told_apart(tmp_path):
     a, b = synthetic.run_folder(tmp_path / "a" / "run"), synthetic.run_folder(tmp_path / "b" / "run")
     text = check(report([a, b]).html)
     assert "a/run and b/run" in text
+
+
+def test_the_frontier_has_reply_length_and_the_distance_that_runs_of_those_names_log(folders, tmp_path):
+    runs = []
+    for name, kl in (("tuned", 3.25), ("start", 0.0)):
+        run = synthetic.run_folder(tmp_path / name, steps=2)
+        with (run / "metrics.jsonl").open("a") as f:
+            f.write(json.dumps({"step": 3, "split": "eval", "kl": kl}) + "\n")
+        runs.append(run)
+    evidence = gather([*runs, folders[0]])
+    pool = Pool.of(evidence.judged)
+    drawn = dict(frontiers(evidence, pool, boards(tally(pool.records), pool.models), {}))
+    assert list(drawn) == [
+        "helpfulness, win rate by careful, against words per reply",
+        "helpfulness, win rate by careful, against KL of own replies from the reference, nats",
+        "adherence, acceptable by yes-no, against words per reply",
+        "adherence, acceptable by yes-no, against KL of own replies from the reference, nats",
+    ]
+    charts = list(drawn.values())
+    assert [c.count("<circle") for c in charts] == [3, 2, 3, 2]
+    assert ">0<" in charts[1]
+    assert ">4<" in charts[1]  # the axis reaches over the distance of 3.25
+
+
+def test_what_a_run_was_trained_on(tmp_path):
+    run, data = synthetic.run_folder(tmp_path / "run"), tmp_path / "pairs.jsonl"
+    data.write_text("{}\n")
+    (tmp_path / "pairs.jsonl.card.yaml").write_text("licence: CC BY 4.0\n")
+    settings = f"data: {data}\ndata_fingerprint: 0123456789abcdef\nmodel: base\n"
+    (run / "config.yaml").write_text(settings)
+    said = dict(run_data(gather([run]).models))
+    assert said["run: data"] == f"{data}; fingerprint 0123456789ab; licence: CC BY 4.0"
+    assert said["run: model"] == "base"
+    assert "licence: CC BY 4.0" in check(report([run]).html)
+
+
+def test_a_loop_is_done_again_by_its_own_command(tmp_path):
+    run = synthetic.run_folder(tmp_path / "my loop")
+    (run / "config.yaml").write_text("loop: rloo\nlearning_rate: 1.0e-5\n")
+    words = run_command("my loop", Training.read(run))
+    assert words == f"halign run rloo --config '{run}/config.yaml' --output 'NEW/my loop'"

@@ -19,7 +19,7 @@ from halign.reporting.sections import track
 from halign.reporting.standings import Board, Column, Heat, boards, heats, tally, words_per_reply
 from halign.reporting.svg import Spot, scatter
 
-HIDDEN = ("command", "seconds", "cost")
+HIDDEN = ("command", "seconds", "calls", "cost")
 """Entries of judging.json that have a place of their own in the page."""
 FEW_VALUES = 12
 
@@ -188,9 +188,11 @@ def _costs(evidence: Evidence, pool: Pool) -> list[tuple[str, str, float | None,
             seconds = m.seconds if m.seconds is not None else m.training.facts.get("seconds")
             rows.append((m.name, f"training, {m.training.objective}", seconds, ""))
     for j, name in zip(pool.judged, pool.names, strict=True):
-        seconds, cost = j.facts.get("seconds"), j.facts.get("cost")
+        seconds, calls = j.facts.get("seconds"), j.facts.get("calls")
+        asked = f"{calls:,} calls" if isinstance(calls, int) else said(calls)
+        spent = "; ".join(w for w in (asked, said(j.facts.get("cost"))) if w)
         about = f"judging, {len(j.records):,} verdicts"
-        rows.append((name, about, seconds if isinstance(seconds, int | float) else None, said(cost)))
+        rows.append((name, about, seconds if isinstance(seconds, int | float) else None, spent))
     return rows
 
 
