@@ -39,9 +39,11 @@ class Table:
     conversations: int
 
 
-def colours(evidence: Evidence) -> dict[str, str]:
-    """Model -> class of the style sheet; the baseline is grey."""
-    names = [m.name for m in evidence.models if m.name != evidence.baseline]
+def colours(evidence: Evidence, judged: Sequence[str] = ()) -> dict[str, str]:
+    """Model -> class of the style sheet, those that were only judged included; the baseline is grey."""
+    names = [
+        n for n in dict.fromkeys([*(m.name for m in evidence.models), *judged]) if n != evidence.baseline
+    ]
     return {**{n: f"c{1 + i % 7}" for i, n in enumerate(names)}, str(evidence.baseline): "c0"}
 
 
