@@ -241,7 +241,7 @@ def trace(
     """The chain from row ``number`` (from 1) of ``file`` back to what nobody built.
 
     Args:
-        split, encoding: with which ``file`` is read; those of its sources stand in its header.
+        split, encoding: with which ``file`` is read; the encoding of its sources stands in its header.
 
     Raises:
         HalignError: if there is no such row, or the header that its lineage needs is missing.
@@ -274,7 +274,7 @@ def _link(lineage: Lineage, step: Step, depth: int, hashes: dict[str, str], repl
         return Link(depth, step.file, number, None, "no such file", step, True, replies)
     if step.file not in hashes:
         hashes[step.file] = file_hash(path)
-    row = row_at(path, number, step.settings.get("split"), step.settings.get("encoding"))
+    row = row_at(path, number, encoding=step.settings.get("encoding"))
     same = row is not None and row_hash(row) == lineage.get("sha256")
     state = "not there" if row is None else "as it was" if same else "changed"
     return Link(depth, step.file, number, row, state, step, hashes[step.file] != step.sha256, replies)
