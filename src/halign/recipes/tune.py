@@ -19,7 +19,7 @@ from rich.table import Table
 
 from halign.errors import HalignError
 from halign.evaluate import ALL, Reply, score
-from halign.recipes.arms import Arm, all_arms, samples_entry
+from halign.recipes.arms import Arm, all_arms, behind
 from halign.recipes.display import Board
 from halign.recipes.engine import run
 from halign.recipes.origins import BASE
@@ -65,7 +65,8 @@ def needed(settings: Mapping[str, Any], arms: Mapping[str, Arm]) -> dict[str, se
     """Arm -> the arms without which it cannot be made: where it starts, its reward model, whose replies it learns from."""
     found: dict[str, set[str]] = {BASE: set()}
     for name, arm in arms.items():
-        direct = {arm.start, *([] if arm.of_conversations else [samples_entry(settings, arm)["from"]])}
+        samples = {} if arm.of_conversations else behind(settings, f"arms.{name}.data", arm.data)
+        direct = {arm.start, *samples.values()}
         direct |= {r for r in (arm.reward, arm.preferences) if isinstance(r, str) and r in arms}
         found[name] = direct.union(*(found[d] for d in direct))
     return found
@@ -81,9 +82,7 @@ def rounds(settings: Mapping[str, Any]) -> list[list[str]]:
     """
     arms = all_arms(settings)
     need = needed(settings, arms)
-    tuned = [
-        n for n, a in arms.items() if not a.is_reward and (settings["arms"][n] or {}).get("learning_rate")
-    ]
+    tuned = [n for n, a in arms.items() if a.answers and (settings["arms"][n] or {}).get("learning_rate")]
     asked = settings["tune"]["arms"]
     if asked is not None:
         _refuse_unknown(asked, tuned)
