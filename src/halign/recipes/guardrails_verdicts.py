@@ -150,9 +150,15 @@ def tally(rows: Sequence[Row], base: Sequence[Row] | None = None) -> Tally:
         if [(r["prompt"], r["rule"]) for r in rows] != [(r["prompt"], r["rule"]) for r in base]:
             raise ValueError("verdicts to be paired must be on the same rules at the same turns")
         if len(set(clusters)) > 1:
-            gain = difference(found[Verdict.KEPT], [r["verdict"] == Verdict.KEPT for r in base], clusters)
+            by_base = [r["verdict"] == Verdict.KEPT for r in base]
+            gain = _within(difference(found[Verdict.KEPT], by_base, clusters))
     shares = [share(found[v], clusters) for v in (Verdict.KEPT, Verdict.BROKEN, Verdict.OPEN)]
     return Tally(*shares, judged=sum(r["by"] == "judge" for r in rows), gain=gain)
+
+
+def _within(gain: Interval) -> Interval:
+    """Of few conversations an interval is wider than a difference of shares can be."""
+    return replace(gain, low=max(-1.0, gain.low), high=min(1.0, gain.high))
 
 
 def groups(rows: Sequence[Row]) -> dict[str, list[int]]:
