@@ -121,7 +121,8 @@ def test_a_spent_budget_keeps_what_was_paid_for(tmp_path):
         whole = judged(tmp_path, rich)
         assert server.asked.total() == 20
         assert set(server.asked.values()) == {1}
-        assert whole.facts["calls"] == 20 - 1  # the second chunk was stopped after its first call, which nobody counted
+        assert whole.facts["calls"] == 20
+        assert whole.facts["cost"] == pytest.approx(20 * 0.015)
         (said,) = whole.facts["judges"]
         assert (said["model"], said["rubrics"][0]["name"]) == ("m", "naturalness")
 

@@ -10,7 +10,20 @@ import warnings
 import typer
 
 import halign
-from halign.cli import chat, compare, data_commands, demo, merge, methods, report, run, sample, score, train
+from halign.cli import (
+    chat,
+    compare,
+    data_commands,
+    demo,
+    judge,
+    merge,
+    methods,
+    report,
+    run,
+    sample,
+    score,
+    train,
+)
 from halign.errors import HalignError
 
 app = typer.Typer(
@@ -43,6 +56,7 @@ app.command("methods")(methods.methods)
 app.command("sample")(sample.sample)
 app.command("score")(score.score)
 app.command("chat")(chat.chat)
+app.command("judge")(judge.judge)
 app.command("compare")(compare.compare)
 app.command("merge")(merge.merge)
 app.command("run", context_settings={"help_option_names": []})(run.run)

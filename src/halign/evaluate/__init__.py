@@ -1,7 +1,13 @@
 """How good a model is and which of two is better, with intervals clustered by conversation."""
 
-from halign.evaluate.comparing import compare
-from halign.evaluate.comparison import Comparison, DimensionResult, compare_grades, compare_outcomes
+from halign.evaluate.comparing import compare, compare_all
+from halign.evaluate.comparison import (
+    Comparison,
+    DimensionResult,
+    compare_grades,
+    compare_outcomes,
+    compare_records,
+)
 from halign.evaluate.frontier import Tilted, best_of_n, best_of_n_kl, jackknifed, tilted, win_rate
 from halign.evaluate.intervals import Interval, advantage, bootstrap, difference, mean, share
 from halign.evaluate.kl import log_ratios
@@ -17,6 +23,7 @@ from halign.evaluate.replies import (
     repeats,
     score,
 )
+from halign.evaluate.standing import Standing
 
 __all__ = [
     "ALL",
@@ -26,6 +33,7 @@ __all__ = [
     "Interval",
     "Reply",
     "Scores",
+    "Standing",
     "Tilted",
     "advantage",
     "best_of_n",
@@ -33,8 +41,10 @@ __all__ = [
     "bootstrap",
     "by_guardrail",
     "compare",
+    "compare_all",
     "compare_grades",
     "compare_outcomes",
+    "compare_records",
     "conditioning",
     "difference",
     "jackknifed",

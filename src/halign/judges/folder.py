@@ -155,15 +155,31 @@ def judge_cases(
         mine = [c for j, c in todo if j is judge]
         for start in range(0, len(mine), chunk):
             some = mine[start : start + chunk]
-            before = _spent(judge)
-            records = records_of(judge, some)
-            calls, cost = _spent(judge)
-            since = None if cost is None else cost - (before[1] or 0.0)
-            folder.add(records, calls=calls - before[0], cost=since)
+            judge_chunk(folder, judge, some)
             done += len(some)
-            watch(
-                done, total, "" if not calls else f"{calls:,} calls" if cost is None else f"cost {cost:,.4g}"
-            )
+            watch(done, total, spent_in_words(judge))
+
+
+def judge_chunk(folder: JudgedFolder, judge: Any, cases: Sequence[Case]) -> list[Record]:
+    """Let a judge judge some cases and keep what it says; what it cost is kept also where it stops half-way.
+
+    Raises:
+        HalignError: as the judge's.
+    """
+    calls, cost = _spent(judge)
+    records: list[Record] = []
+    try:
+        records = records_of(judge, cases)
+    finally:
+        now, spent = _spent(judge)
+        folder.add(records, calls=now - calls, cost=None if spent is None else spent - (cost or 0.0))
+    return records
+
+
+def spent_in_words(judge: Any) -> str:
+    """What a judge has cost in this process; "" where it asks nobody."""
+    calls, cost = _spent(judge)
+    return "" if not calls else f"{calls:,} calls" if cost is None else f"cost {cost:,.4g}"
 
 
 def about(judges: Sequence[Any]) -> list[dict[str, Any]]:

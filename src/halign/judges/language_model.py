@@ -110,7 +110,8 @@ class LanguageModelJudge(PlainVerdicts):
 
     def _graded(self, prompts: Prompts) -> tuple[list[tuple[int, Rubric]], list[tuple[int, Rubric]]]:
         """(place, rubric) of what is asked as a whole, and of what is asked guardrail by guardrail."""
-        whole, by_rule = [], []
+        whole: list[tuple[int, Rubric]] = []
+        by_rule: list[tuple[int, Rubric]] = []
         for i, prompt in enumerate(prompts):
             for rubric in self.rubrics:
                 (by_rule if rubric.each_guardrail and prompt.guardrails else whole).append((i, rubric))

@@ -158,7 +158,7 @@ def find_judge(words: str, dimensions: Rubrics = (), **options: Any) -> Any:
         HalignError: there is none, or options have no effect on it.
     """
     kind, _, rest = words.partition(":")
-    rubrics = {"dimensions": tuple(dimensions)} if dimensions else {}
+    rubrics: dict[str, Any] = {"dimensions": tuple(dimensions)} if dimensions else {}
     if kind == "llm" and rest:
         model, _, url = rest.rpartition("@") if "@" in rest else (rest, "", OPENAI_URL)
         return llm(model, url, **rubrics, **options)

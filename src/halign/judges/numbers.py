@@ -70,7 +70,11 @@ class Numbers(Protocol):
     """Anything that answers questions with numbers."""
 
     name: str
-    settings: dict[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What answers depend on."""
+        ...
 
     def ask(
         self, questions: Sequence[Question], *, progress: Progress | None = None

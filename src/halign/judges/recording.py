@@ -10,6 +10,7 @@ from halign.dialogue import Dialogue
 from halign.judges.protocol import Ruling, both_rulings, marks_of, name_of
 from halign.judges.records import HISTORIES, GradeRecord, JudgedItem, PairRecord, Record
 from halign.judges.votes import MODELS
+from halign.llm import Estimate
 
 PairCase = tuple[JudgedItem, str, str]
 """An item and the two models whose replies to it are compared."""
@@ -110,3 +111,19 @@ def _pair(judge: Any, item: JudgedItem, a: str, b: str, first: Ruling, second: R
         why if any(why) else (),
         first.trouble or second.trouble,
     )
+
+
+def planned(judge: Any, cases: Iterable[Case]) -> Estimate | None:
+    """What judging these cases would call for, nothing being sent; None of a judge that asks no endpoint."""
+    if not hasattr(judge, "planned"):
+        return None
+    pairs, replies = [], []
+    for item, *models in cases:
+        prompts = [item.answered_by(m) for m in models]
+        said = [item.replies[m] for m in models]
+        if len(models) == 2:
+            pairs.append((prompts[0], said[0], said[1], prompts[1] if HISTORIES in item.meta else None))
+        else:
+            replies.append((prompts[0], said[0]))
+    found: Estimate | None = judge.planned(pairs, replies)
+    return found

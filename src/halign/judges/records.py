@@ -216,7 +216,7 @@ def append(file: Path, records: Iterable[Record | JudgedItem]) -> None:
     with open(file, "ab+") as to:
         to.truncate(_whole(to))
         for record in records:
-            to.write(json.dumps(to_row(record), ensure_ascii=False).encode() + b"\n")
+            to.write(json.dumps(to_row(record), ensure_ascii=False, default=str).encode() + b"\n")
 
 
 def _whole(file: IO[bytes]) -> int:

@@ -107,7 +107,7 @@ class HumanJudge(PlainVerdicts):
         Raises:
             HalignError: as ``rulings``.
         """
-        found = [_grouped(self._votes.get((*_about(p, 1), ""), [])) for p in prompts]
+        found = [_grouped(self._votes.get((*_about(p, 1), ""), [])) for p in prompts]  # type: ignore[arg-type]
         return [[_mark(d, votes, self.scale) for d, votes in one.items()] for one in found]
 
     def _ruled(self, item: str, a: str, b: str) -> list[Ruling]:
