@@ -88,7 +88,7 @@ class Strengths:
         """Half of ``advantage``'s interval by the rule above, which a beginning without spread does not satisfy."""
         laplacian = np.diag(self.counts.sum(1)) - self.counts
         x = contrast(len(self.values), (i, j))
-        inverse = np.linalg.pinv(laplacian)
+        inverse = np.linalg.pinv(laplacian, rcond=1e-10, hermitian=True)
         if self.counts.sum() == 0 or np.abs(laplacian @ inverse @ x - x).max() > 1e-6:
             return float("inf")  # nothing connects the two
         worth = 1 / float(x @ inverse @ x)
@@ -118,13 +118,13 @@ def strengths(observed: Observed, models: int) -> Strengths:
     for _ in range(100):
         p = 1 / (1 + np.exp(-(x @ s)))
         information = (x * (weight * p * (1 - p))[:, None]).T @ x
-        step = np.linalg.pinv(information) @ (x.T @ (weight * (y - p)))
+        step = _inverse(information) @ (x.T @ (weight * (y - p)))
         s = s + step * min(1.0, 2.0 / max(1e-12, float(np.abs(step).max())))
         if np.abs(step).max() < 1e-10:
             break
     else:
         raise HalignError("Bradley-Terry strengths do not converge on these comparisons")
-    inverse = np.linalg.pinv(information)
+    inverse = _inverse(information)
     seen = len(observed.pairs)
     names: dict[Hashable, int] = {}
     codes = np.array([names.setdefault(c, len(names)) for c in observed.conversations], dtype=int)
@@ -148,7 +148,7 @@ def next_pairs(
     Spreads are those of the model, times what the sandwich says they are more or less than that.
     """
     models = len(found.values)
-    inverse = np.linalg.pinv(found.information)
+    inverse = _inverse(found.information)
     slopes = {p: 4 * _weight(found, p) / 2 for p in needed}
     factors = {p: _factor(found, inverse, p) for p in needed}
     chosen: list[Pair | None] = []
@@ -180,6 +180,13 @@ def _factor(found: Strengths, inverse: np.ndarray, pair: Pair) -> float:
 
 def _quadratic(matrix: np.ndarray, x: np.ndarray) -> float:
     return float(x @ matrix @ x)
+
+
+def _inverse(information: np.ndarray) -> np.ndarray:
+    """The pseudo-inverse of a connected network's information, whose only null direction is that all strengths shift alike."""
+    shift = np.full_like(information, 1 / len(information))
+    inverse: np.ndarray = np.linalg.inv(information + shift) - shift
+    return inverse
 
 
 def _weight(found: Strengths, pair: Pair) -> float:

@@ -28,6 +28,7 @@ from halign.judges.records import (
     PairRecord,
     Record,
     append,
+    rows,
     to_row,
 )
 
@@ -61,7 +62,7 @@ class JudgedFolder:
         self.records: list[Record] = []
         if (self.path / VERDICTS).exists():
             self.records = Judged.read(self.path).records
-        self.items = {i.item: i for i in self._items()}
+        self.items = {row["item"]: JudgedItem(**row) for _, row in rows(self.path / ITEMS)}
         self.done = {key_of(r) for r in self.records}
         self._started = time.monotonic()
 
@@ -82,9 +83,6 @@ class JudgedFolder:
         if verdicts.exists():
             os.truncate(verdicts, min(state["bytes"], verdicts.stat().st_size))
         return state
-
-    def _items(self) -> Iterable[JudgedItem]:
-        return Judged.read(self.path).items.values() if (self.path / VERDICTS).exists() else ()
 
     def add_items(self, items: Iterable[JudgedItem]) -> None:
         """Keep items that are new, or have new replies; the last row of an item counts."""
@@ -151,13 +149,15 @@ def judge_cases(
     total = len(judges) * len(cases)
     done = total - len(todo)
     watch(done, total, "")
+    before, started = done, time.monotonic()
     for judge in judges:
         mine = [c for j, c in todo if j is judge]
         for start in range(0, len(mine), chunk):
             some = mine[start : start + chunk]
             judge_chunk(folder, judge, some)
             done += len(some)
-            watch(done, total, spent_in_words(judge))
+            rate = (done - before) / max(1e-9, time.monotonic() - started)
+            watch(done, total, f"{rate:,.1f} a second {spent_in_words(judge)}".rstrip())
 
 
 def judge_chunk(folder: JudgedFolder, judge: Any, cases: Sequence[Case]) -> list[Record]:
