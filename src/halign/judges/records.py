@@ -211,7 +211,7 @@ def append_rows(file: Path, added: Iterable[Mapping[str, Any]]) -> None:
     with open(file, "ab+") as to:
         to.truncate(_whole(to))
         for row in added:
-            to.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+            to.write(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n")
 
 
 def _whole(file: IO[bytes]) -> int:
