@@ -8,7 +8,6 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from halign.curation.minhash import NEAR
 from halign.curation.source import Row, RowSource, Watch, unwatched
 from halign.errors import HalignError
 from halign.examples import Conversation, Example, Preference, Ranking, Rating
-from halign.reporting.environment import environment
+from halign.reporting.environment import environment, policy, template
 from halign.reporting.page import Report
 from halign.reporting.svg import Bar, bars
 
@@ -111,11 +110,12 @@ def data_card(
         "values": [(c, v.most_common(8), len(v)) for c, v in facts.values.items()],
         "balance": facts.balance.rows(),
         "guardrails": facts.balance.guardrails()[:40],
-        "steps": _steps(file),
+        "steps": steps(file),
         "examples": [_shown(row) for row in sorted(facts.sample, key=lambda r: r.number)],
         "skipped": [str(e) for e in source.skipped[:20]],
         "version": __version__,
-        "css": Markup(files("halign.reporting").joinpath("templates/style.css").read_text()),
+        "css": template("style.css"),
+        "policy": policy(""),
     }
     return Report(environment().get_template("card.html.jinja").render(context))
 
@@ -184,7 +184,7 @@ def _chart(name: str, values: np.ndarray) -> Markup:
     return bars(rows, name, f"{name}: how often", ("c1",))
 
 
-def _steps(file: Path) -> list[tuple[str, str, str, str]]:
+def steps(file: Path) -> list[tuple[str, str, str, str]]:
     """(builder, settings, source, is it as it was) of every step that made the file, the first one first."""
     found = []
     for step in reversed(list(lineage.read_header(file).values())):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from markupsafe import Markup
@@ -16,6 +16,12 @@ from markupsafe import Markup
 from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.evaluate import Comparison, Reply
+from halign.judges.records import Judged, rows
+
+if TYPE_CHECKING:
+    from halign.reporting.words import Statement
+
+CONFIG, METRICS = "config.yaml", "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -36,20 +42,23 @@ class Training:
     facts: dict[str, Any]
 
     @classmethod
-    def read(cls, path: str | Path) -> Training:
-        """A run folder, finished or not.
+    def read(cls, path: str | Path, metrics: list[dict[str, Any]] | None = None) -> Training:
+        """A run folder, finished or not. A last line that is still being written is left out.
+
+        Args:
+            metrics: the rows of metrics.jsonl, where somebody follows that file.
 
         Raises:
             HalignError: if it is none.
+            DataError: a line of metrics.jsonl that is no JSON, before the last.
         """
         folder = Path(path)
-        if not (folder / "config.yaml").exists():
-            raise HalignError(f"{folder} is not a run folder: it has no config.yaml")
-        rows = (folder / "metrics.jsonl").read_text() if (folder / "metrics.jsonl").exists() else ""
+        if not (folder / CONFIG).exists():
+            raise HalignError(f"{folder} is not a run folder: it has no {CONFIG}")
         return cls(
             folder,
-            yaml.safe_load((folder / "config.yaml").read_text()),
-            [json.loads(line) for line in rows.splitlines() if line.strip()],
+            yaml.safe_load((folder / CONFIG).read_text()),
+            [row for _, row in rows(folder / METRICS)] if metrics is None else metrics,
             _json(folder / "environment.json"),
             (folder / "preflight.txt").read_text() if (folder / "preflight.txt").exists() else "",
             _json(folder / "done"),
@@ -78,6 +87,7 @@ class ModelEntry:
         run: its run folder, if it was trained here.
         replies: kind of prompts -> graded replies, in the order of ``Evidence.prompts``.
         seconds: wall time of its training.
+        so_far: its run, where that has been read already; else it is read from ``run``.
         untrained: it is what others start from, or was only prompted: never the best of the trained models.
     """
 
@@ -87,10 +97,11 @@ class ModelEntry:
     replies: Mapping[str, Sequence[Reply]] = field(default_factory=dict)
     seconds: float | None = None
     untrained: bool = False
+    so_far: Training | None = None
 
     @cached_property
     def training(self) -> Training | None:
-        return Training.read(self.run) if self.run else None
+        return self.so_far or (Training.read(self.run) if self.run else None)
 
     @cached_property
     def pooled(self) -> list[Reply]:
@@ -141,6 +152,8 @@ class Evidence:
     Attributes:
         baseline: name of the model everything started from.
         pairs: (A, B): models to compare reply by reply.
+        findings: what stands first; empty: what follows from the graded replies (``words.headline``).
+        judged: folders of verdicts, for the leaderboard, the heat map and the explorer.
         panels: sections of a recipe's own, shown first.
         prompts: kind -> the prompts that were answered.
         kinds: kind -> what it means, in words.
@@ -153,6 +166,8 @@ class Evidence:
     baseline: str | None = None
     pairs: Sequence[tuple[str, str]] = ()
     comparisons: Sequence[Comparison] = ()
+    findings: Sequence[Statement] = ()
+    judged: Sequence[Judged] = ()
     panels: Sequence[Panel] = ()
     prompts: Mapping[str, Sequence[Dialogue]] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
+from jinja2 import Environment
 from markupsafe import Markup
 
 from halign import __version__
-from halign.evaluate import ALL, Comparison, score
-from halign.reporting import samples, sections
-from halign.reporting.environment import environment
-from halign.reporting.evidence import Evidence, ModelEntry, Training
+from halign.evaluate import ALL, Comparison, measures, score
+from halign.reporting import judged_sections, samples, sections
+from halign.reporting.environment import environment, policy, template
+from halign.reporting.evidence import CONFIG, Evidence, ModelEntry, Training
+from halign.reporting.pool import Pool, folder_names, sort_out
 from halign.reporting.rewards import reward_panel
-from halign.reporting.words import headline, plus
+from halign.reporting.run_data import run_data
+from halign.reporting.secrets import without_secrets
+from halign.reporting.words import NAMES, headline, plus
 from halign.times import duration
 
 FEW_TURNS = 8
@@ -42,55 +46,143 @@ class Report:
 
 
 def report(runs: Sequence[Any] | Evidence, *comparisons: Comparison, title: str | None = None) -> Report:
-    """A report on training runs and comparisons, or on full ``Evidence``.
+    """A report on training runs, judged folders and comparisons, or on full ``Evidence``.
 
     Args:
-        runs: ``Run`` objects or run folders; or an ``Evidence``, which knows more.
+        runs: ``Run`` objects, run folders and folders of verdicts, in any order; or an ``Evidence``, which knows more.
         comparisons: what ``halign.compare`` returned.
+
+    Raises:
+        HalignError: if a folder is neither a run's nor holds verdicts.
+        DataError: a row of a folder that cannot be read.
     """
-    if isinstance(runs, Evidence):
-        return render(runs)
+    return render(runs if isinstance(runs, Evidence) else gather(runs, *comparisons, title=title))
+
+
+def gather(
+    paths: Sequence[Any],
+    *comparisons: Comparison,
+    title: str | None = None,
+    read: Callable[[Path], Training] = Training.read,
+) -> Evidence:
+    """The evidence in run folders and folders of verdicts. Raises as ``report``.
+
+    Args:
+        read: how a run folder is read.
+    """
+    runs, judged = sort_out(paths)
     entries = []
-    for run in runs:
-        path = Path(getattr(run, "path", run))
-        training = Training.read(path)
-        entries.append(ModelEntry(path.name, f"trained by {training.objective}", path))
+    paths = [Path(getattr(run, "path", run)) for run in runs]
+    for path, name in zip(paths, folder_names(paths), strict=True):
+        training = read(path)
+        entries.append(ModelEntry(name, f"trained by {training.objective}", path, so_far=training))
     panels = [p for p in map(reward_panel, entries) if p]
     about = entries[0].training.environment if entries and entries[0].training else {}
-    named = title or " and ".join(e.name for e in entries[:3]) or "Comparison"
-    return render(Evidence(named, entries, comparisons=comparisons, panels=panels, environment=about))
+    names = [*(e.name for e in entries), *folder_names([j.path for j in judged])]
+    return Evidence(
+        title or " and ".join(names[:3]) or "Comparison",
+        entries,
+        comparisons=comparisons,
+        judged=judged,
+        panels=panels,
+        data=run_data(entries),
+        environment=about,
+    )
 
 
-def render(evidence: Evidence) -> Report:
-    """The page for this evidence; sections without content are left out."""
-    filled = environment()
-    filled.filters.update(pct=pct, signed=plus, duration=lambda s: duration(s) if s is not None else "–")
-    filled.filters["figure"] = lambda x: "–" if x is None else f"{x:.3g}"
+def render(evidence: Evidence, live: bool = False) -> Report:
+    """The page for this evidence; sections without content are left out.
+
+    Args:
+        live: the page asks the server that it came from what is new (``reporting.serve``).
+    """
+    filled = _environment()
     base, shown = evidence.base, _shown(evidence)
+    pool = Pool.of(evidence.judged) if evidence.judged else None
+    colours = sections.colours(evidence, pool.models if pool else ())
+    judged = judged_sections.judged_part(evidence, pool, colours) if pool else None
+    script = _script(judged is not None, live)
     context = {
-        "evidence": evidence,
         "version": __version__,
-        "css": Markup(files("halign.reporting").joinpath("templates/style.css").read_text()),
+        "css": template("style.css") + (template("explorer.css") if judged else ""),
+        "judged": judged,
+        "costs": judged.costs if judged else [],
+        "commands": [*evidence.commands, *_commands(evidence)],
+        "script": script,
+        "policy": policy(script, live),
         "headline": headline(evidence),
         "tables": sections.model_tables(evidence),
         "comparisons": sections.comparisons(evidence),
-        "frontiers": [f for f in (sections.frontier(evidence, m) for m in (ALL, "adherence")) if f]
-        if base and len(evidence.answered) <= MANY
-        else [],
+        "frontiers": _frontiers(evidence) if base and len(evidence.answered) <= MANY else [],
         "guardrails": sections.guardrails(evidence, shown, FEW_TURNS),
+        "strokes": any(r.grade.inactive for m in evidence.answered for r in m.pooled),
         "shown": shown,
-        "colours": sections.colours(evidence),
-        "training": sections.training_rows(evidence),
-        "curves": [
-            (m, sections.curves(m.training, sections.colours(evidence)[m.name], not evidence.answered))
-            for m in evidence.models
-            if m.training
-        ],
+        **_training_context(evidence, colours, live),
         "samples": samples.choose(evidence, shown[0], shown[-1], shown) if base and len(shown) > 1 else [],
         "FEW": FEW_TURNS,
         "environment": json.dumps(dict(evidence.environment), indent=1),
     }
-    return Report(filled.get_template("report.html.jinja").render(context))
+    return Report(without_secrets(filled.get_template("report.html.jinja").render(context)))
+
+
+def training_section(evidence: Evidence, live: bool = False) -> str:
+    """The section about training alone, as HTML."""
+    context = _training_context(evidence, sections.colours(evidence), live)
+    return _environment().get_template("training.html.jinja").render(context)
+
+
+def _environment() -> Environment:
+    filled = environment()
+    filled.filters.update(heading=judged_sections.heading, cell=judged_sections.cell, pct=pct, signed=plus)
+    filled.filters["duration"] = lambda s: duration(s) if s is not None else "–"
+    filled.filters["figure"] = lambda x: "–" if x is None else f"{x:.3g}"
+    return filled
+
+
+def _training_context(evidence: Evidence, colours: Mapping[str, str], live: bool) -> dict[str, Any]:
+    """What the section about training is made from."""
+    return {
+        "evidence": evidence,
+        "live": live,
+        "colours": colours,
+        "training": sections.training_rows(evidence),
+        "curves": [
+            (m, sections.curves(m.training, colours[m.name], not evidence.answered))
+            for m in evidence.models
+            if m.training
+        ],
+    }
+
+
+def _script(judged: bool, live: bool) -> Markup:
+    names = [*(["reading.js", "explorer.js"] if judged else []), *(["live.js"] if live else [])]
+    return Markup("\n").join(map(template, names))
+
+
+def _commands(evidence: Evidence) -> list[tuple[str, str]]:
+    """(what it does, command) for the folders that say how they came about."""
+    if evidence.commands:
+        return []
+    runs = [(m.name, m.training) for m in evidence.models if m.training]
+    folders = zip(evidence.judged, folder_names([j.path for j in evidence.judged]), strict=True)
+    return [
+        *((f"Train {name} again", run_command(name, t)) for name, t in runs),
+        *((f"Judge {name} again", str(j.facts["command"])) for j, name in folders if "command" in j.facts),
+    ]
+
+
+def run_command(name: str, training: Training) -> str:
+    """The command that does a run again in a new folder."""
+    loop = training.settings.get("loop")
+    start = f"halign run {quote(str(loop))}" if loop else "halign train"
+    return f"{start} --config {quote(str(training.path / CONFIG))} --output {quote(f'NEW/{name}')}"
+
+
+def _frontiers(evidence: Evidence) -> list[tuple[str, Markup]]:
+    """(what is drawn, chart): the conjunction of all dimensions, if there are several, and the guardrails."""
+    known = sections.distinct(measures(evidence.answered[0].pooled))
+    charts = {m: sections.frontier(evidence, m) for m in (ALL, "adherence") if m in known}
+    return [(NAMES[m], chart) for m, chart in charts.items() if chart]
 
 
 def _shown(evidence: Evidence) -> list[str]:

@@ -1,0 +1,180 @@
+"""The numbers of judged folders: who stands where, and which rule is kept by whom.
+
+All intervals are those of ``evaluate.intervals``, clustered by conversation. A verdict that did not come is in no mean; it is
+counted (``conduct.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from halign.evaluate import Interval, advantage, mean, share
+from halign.judges.records import PairRecord, Record
+from halign.reporting.pool import Pool
+
+What = Literal["win rate", "acceptable", "grade"]
+"""P(better) + P(no difference) / 2; share that the rubric calls acceptable; mean grade on its scale."""
+
+YES_NO = (0.0, 1.0)
+
+
+class Column(NamedTuple):
+    """What a number is about.
+
+    Attributes:
+        rule: the guardrail; None: the whole dimension.
+        scale: least and highest value.
+    """
+
+    judge: str
+    dimension: str
+    rule: str | None
+    what: What
+    scale: tuple[float, float]
+
+
+@dataclass
+class Values:
+    """Single values and the conversations that they come from."""
+
+    values: list[float] = field(default_factory=list)
+    clusters: list[str] = field(default_factory=list)
+
+    def add(self, value: float, cluster: str) -> None:
+        self.values.append(value)
+        self.clusters.append(cluster)
+
+
+Tally = dict[Column, dict[str, Values]]
+"""Column -> model -> what it got, one value a verdict."""
+
+Row = tuple[str, list[Interval | None]]
+"""A name and an interval for each column; None where nothing was judged."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """Models by columns of one judge, the best in the first column first.
+
+    Attributes:
+        by_rule: dimensions about whose whole nothing was asked: their columns pool the verdicts on single rules.
+    """
+
+    judge: str
+    columns: list[Column]
+    rows: list[Row]
+    by_rule: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Heat:
+    """Rules by models: one judge, dimension and kind of number. The rule with the lowest mean over models comes first."""
+
+    about: Column
+    models: list[str]
+    rows: list[Row]
+
+
+def tally(records: Iterable[Record]) -> Tally:
+    """Every verdict's worth to the models it is about, by column.
+
+    A comparison gives either model (1 + advantage) / 2, so that the two sum to 1 and orders that disagree count half each way.
+    """
+    found: Tally = {}
+    for r in records:
+        for column, model, value in _worth(r):
+            found.setdefault(column, {}).setdefault(model, Values()).add(value, r.conversation)
+    return found
+
+
+def _worth(r: Record) -> list[tuple[Column, str, float]]:
+    if isinstance(r, PairRecord):
+        if (outcome := r.outcome) is None:
+            return []
+        column, gain = Column(r.judge, r.dimension, r.guardrail, "win rate", YES_NO), outcome.advantage
+        return [(column, r.a, (1 + gain) / 2), (column, r.b, (1 - gain) / 2)]
+    if r.value is None:
+        return []
+    worth = []
+    if r.acceptable is not None:
+        column = Column(r.judge, r.dimension, r.guardrail, "acceptable", YES_NO)
+        worth.append((column, r.model, float(r.acceptable)))
+    if r.acceptable is None or r.scale != YES_NO:
+        worth.append((Column(r.judge, r.dimension, r.guardrail, "grade", r.scale), r.model, r.value))
+    return worth
+
+
+def estimate(column: Column, of: Values) -> Interval:
+    """The mean of a column's values with its interval; all of the scale where one conversation is all there is."""
+    if column.what == "acceptable":
+        return share([v == 1.0 for v in of.values], of.clusters)
+    if len(set(of.clusters)) < 2:
+        return Interval(sum(of.values) / len(of.values), *column.scale, len(of.values), 1)
+    if column.what == "grade":
+        return within(mean(of.values, of.clusters), column.scale)
+    gain = advantage([2 * v - 1 for v in of.values], of.clusters)
+    value, low, high = ((1 + x) / 2 for x in (gain.value, gain.low, gain.high))
+    return within(Interval(value, low, high, gain.n, gain.clusters), YES_NO)
+
+
+def boards(found: Tally, models: Sequence[str]) -> list[Board]:
+    """One leaderboard a judge. What is joined to it later (ratings, length control) is a column as well."""
+    out = []
+    for judge in dict.fromkeys(c.judge for c in found):
+        columns = {c: of for c, of in found.items() if c.judge == judge and c.rule is None}
+        whole = {c.dimension for c in columns}
+        pooled = _pooled({c: of for c, of in found.items() if c.judge == judge and c.dimension not in whole})
+        columns |= pooled
+        cells = {c: {m: estimate(c, v) for m, v in of.items()} for c, of in columns.items()}
+        rows = [(m, [of.get(m) for of in cells.values()]) for m in models]
+        rows = [r for r in rows if any(r[1])]
+        rows.sort(key=lambda r: [-(i.value if i else float("-inf")) for i in r[1]])
+        out.append(Board(judge, list(cells), rows, frozenset(c.dimension for c in pooled)))
+    return out
+
+
+def _pooled(found: Tally) -> Tally:
+    """The verdicts about single rules, as if they were about their dimension."""
+    out: Tally = {}
+    for column, of in found.items():
+        into = out.setdefault(column._replace(rule=None), {})
+        for model, values in of.items():
+            kept = into.setdefault(model, Values())
+            kept.values += values.values
+            kept.clusters += values.clusters
+    return out
+
+
+def heats(found: Tally, models: Sequence[str]) -> list[Heat]:
+    """A table of rules by models for each judge, dimension and kind of number that has verdicts about rules."""
+    out = []
+    for about in dict.fromkeys(c._replace(rule=None) for c in found if c.rule is not None):
+        rules = {str(c.rule): of for c, of in found.items() if c.rule and c._replace(rule=None) == about}
+        named = [m for m in models if any(m in of for of in rules.values())]
+        rows: list[Row] = [
+            (rule, [estimate(about, of[m]) if m in of else None for m in named]) for rule, of in rules.items()
+        ]
+        rows.sort(key=lambda r: _average(r[1]))
+        out.append(Heat(about, named, rows))
+    return out
+
+
+def _average(cells: Iterable[Interval | None]) -> float:
+    values = [i.value for i in cells if i]
+    return sum(values) / len(values)
+
+
+def words_per_reply(pool: Pool) -> dict[str, Interval]:
+    """Model -> mean length of its replies in words, where two conversations or more have one."""
+    found: dict[str, Values] = {}
+    for item in pool.items:
+        for model, text in item.replies.items():
+            found.setdefault(model, Values()).add(len(text.split()), item.conversation)
+    return {m: mean(v.values, v.clusters) for m, v in found.items() if len(set(v.clusters)) > 1}
+
+
+def within(i: Interval, scale: tuple[float, float]) -> Interval:
+    """The interval cut to a scale."""
+    return Interval(i.value, max(scale[0], i.low), min(scale[1], i.high), i.n, i.clusters)

@@ -1,0 +1,177 @@
+"""Leaderboard, rules, judges: numbers worked out by hand, and the very ones of ``evaluate``; folders laid together by item."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from halign.errors import DataError, HalignError
+from halign.evaluate import advantage, mean, share
+from halign.judges import Verdict
+from halign.judges.records import FACTS, ITEMS, VERDICTS, GradeRecord, Judged, JudgedItem, PairRecord, append
+from halign.reporting.conduct import agreements, conduct, split_judges
+from halign.reporting.judged_sections import card, cell, missing
+from halign.reporting.pool import Pool, sort_out
+from halign.reporting.standings import boards, heats, tally, words_per_reply
+from tests.reporting import synthetic
+from tests.reporting.folders import judged_folder
+
+A, B, BOTH, NEITHER = Verdict.A, Verdict.B, Verdict.BOTH, Verdict.NEITHER
+
+
+def pair(item, first, second, a="x", b="y", judge="j", conversation=None, trouble=None, guardrail=None):
+    return PairRecord(
+        item, conversation or f"c{item}", "helpful", judge, a, b, first, second, guardrail, trouble=trouble
+    )
+
+
+def grade(item, model, value, fine=None, scale=(1.0, 10.0), rule=None, judge="j"):
+    return GradeRecord(
+        item, f"c{item}", "quality", judge, model, value, scale=scale, acceptable=fine, guardrail=rule
+    )
+
+
+def folder(records, items=(), facts=None, path="judged"):
+    return Judged(Path(path), {i.item: i for i in items}, list(records), facts or {})
+
+
+def test_a_win_rate_counts_ties_and_split_orders_half():
+    """x against y: won (1), tied (.5), split A/B (.5), split A/BOTH (.75), lost (0): 2.75 of 5; the unreadable one is out."""
+    said = [(A, A), (BOTH, BOTH), (A, B), (A, BOTH), (B, B)]
+    records = [pair(str(i), *v) for i, v in enumerate(said)] + [pair("6", None, A, trouble="unparsable")]
+    (board,) = boards(tally(records), ["x", "y", "z"])
+    (x, (of_x,)), (y, (of_y,)) = board.rows
+    assert (x, y) == ("x", "y")
+    assert (of_x.value, of_y.value) == (pytest.approx(0.55), pytest.approx(0.45))
+    assert of_x.n == 5
+    gain = advantage([1.0, 0.0, 0.0, 0.5, -1.0], list("01234"))
+    assert (of_x.low, of_x.high) == (pytest.approx((1 + gain.low) / 2), min(1.0, (1 + gain.high) / 2))
+    assert of_y.low == pytest.approx(1 - of_x.high)
+
+
+def test_grades_have_a_share_where_there_is_a_threshold_and_a_mean_on_their_scale():
+    records = [grade(str(i), "x", v, v >= 5) for i, v in enumerate((2.0, 6.0, 7.0))] + [grade("9", "y", 10.0)]
+    (board,) = boards(tally(records), ["y", "x"])
+    assert [c.what for c in board.columns] == ["acceptable", "grade"]
+    rows = dict(board.rows)
+    assert rows["x"][0] == share([False, True, True], ["0", "1", "2"])
+    wanted = mean([2.0, 6.0, 7.0], ["0", "1", "2"])
+    assert (rows["x"][1].value, rows["x"][1].high) == (5.0, min(10.0, wanted.high))
+    assert rows["y"][0] is None  # nobody said what is acceptable of y
+    assert (rows["y"][1].value, rows["y"][1].low, rows["y"][1].high) == (
+        10.0,
+        1.0,
+        10.0,
+    )  # one conversation says nothing
+    assert board.rows[0][0] == "x"  # ranked by the first column, in which y has no number
+    assert cell(board.columns[1], rows["y"][1]).value == "10.00"
+
+
+def test_rules_come_worst_first_and_stand_in_for_their_dimension():
+    kept = {"first": (1, 1, 0, 1), "second": (0, 0, 1, 0)}
+    records = [
+        grade(str(i), "x", float(k), bool(k), (0.0, 1.0), rule)
+        for rule, of in kept.items()
+        for i, k in enumerate(of)
+    ]
+    (heat,) = heats(tally(records), ["x", "other"])
+    assert heat.models == ["x"]
+    assert [(rule, cells[0].value) for rule, cells in heat.rows] == [("second", 0.25), ("first", 0.75)]
+    assert heat.rows[1][1][0] == share([True, True, False, True], list("0123"))
+    (board,) = boards(tally(records), ["x"])
+    assert board.rows[0][1][0].value == 0.5
+    assert board.by_rule == {"quality"}
+    (asked,) = boards(tally([*records, grade("1", "x", 1.0, True, (0.0, 1.0))]), ["x"])
+    assert (
+        asked.rows[0][1][0].value == 1.0
+    )  # the whole dimension was asked about, so the rules do not stand in
+    assert asked.by_rule == frozenset()
+
+
+def test_judges_orders_places_and_troubles():
+    """Shown first: A in the first order, B in the second. (A, B) prefers the first place twice: 1; (B, A): -1; (A, BOTH): 1/2."""
+    records = [pair("1", A, B), pair("2", B, A), pair("3", A, BOTH), pair("4", A, A)]
+    records += [pair("5", None, None, trouble="abstained"), pair("6", None, A, trouble="failed")]
+    (row,) = conduct(records)
+    assert (row.asked, row.trouble) == (6, {"abstained": 1, "failed": 1})
+    assert row.orders == share([True, True, True, False], list("1234"))
+    assert row.position.value == pytest.approx((1 - 1 + 0.5 + 0) / 4)
+    biased = conduct([pair("1", A, B), pair("2", A, B)])[0].position
+    assert biased.value == 1.0
+    assert conduct([grade("1", "x", 3.0)])[0].position is None
+
+
+def test_judges_are_compared_on_the_same_replies_whoever_stood_first():
+    item = JudgedItem("1", "c1", [{"role": "user", "content": "hi"}], {"x": "one", "y": "two"})
+    mine = folder([pair("1", A, A), grade("1", "x", 1.0, True, (0, 1))], [item], path="mine")
+    turned = folder(
+        [pair("1", B, B, a="y", b="x", judge="k"), grade("1", "x", 0.0, False, (0, 1), judge="k")], [item]
+    )
+    pool = Pool.of([mine, turned])
+    assert len(pool.items) == 1
+    assert split_judges(pool) == [False, True, False, True]
+    assert [(a.dimension, a.same.value) for a in agreements(pool)] == [("helpful", 1.0), ("quality", 0.0)]
+    against = folder([pair("1", A, A, a="y", b="x", judge="k")], [item])
+    assert split_judges(Pool.of([mine, against])) == [True, False, True]
+
+
+def test_items_are_one_only_where_no_reply_differs():
+    def item(replies, said="hi"):
+        return JudgedItem("1", "c1", [{"role": "user", "content": said}], replies)
+
+    folders = [
+        folder([pair("1", A, A)], [item(r, said)])
+        for r, said in (
+            ({"x": "one"}, "hi"),
+            ({"y": "two"}, "hi"),
+            ({"x": "ONE"}, "hi"),
+            ({"x": "one"}, "ho"),
+        )
+    ]
+    pool = Pool.of(folders)
+    assert [i.replies for i in pool.items] == [{"x": "one", "y": "two"}, {"x": "ONE"}, {"x": "one"}]
+    assert [s.item for s in pool.seen] == [0, 0, 1, 2]
+    assert pool.models == ["x", "y"]
+    lost = Pool.of([folder([pair("7", A, A)])])
+    assert [i.item for i in lost.items] == ["7"]
+
+
+def test_lengths_and_the_card(tmp_path):
+    pool = Pool.of([Judged.read(judged_folder(tmp_path / "f", items=6))])
+    texts = [(len(i.replies["start"].split()), i.conversation) for i in pool.items]
+    assert words_per_reply(pool)["start"] == mean([n for n, _ in texts], [c for _, c in texts])
+    said = dict(card(pool))
+    assert (said["prompts"], said["conversations"], said["replies"], said["verdicts"]) == (
+        "6",
+        "2",
+        "18",
+        "72",
+    )
+    assert said["category"] == "orders 3, returns 3"
+
+
+def test_what_is_missing_is_said(tmp_path):
+    item = JudgedItem("1", "c", [], {})
+    assert missing("f", folder([pair("1", A, A)], [item], {"judge": "j"})) == []
+    assert "not finished" in missing("f", folder([pair("1", A, A)], [item]))[0]
+    assert "1 judged items have no row" in missing("f", folder([pair("2", A, A)], [item], {"judge": "j"}))[0]
+    assert len(missing("f", folder([]))) == 3
+
+
+def test_folders_are_told_apart(tmp_path):
+    run, judged = synthetic.run_folder(tmp_path / "run"), judged_folder(tmp_path / "judged", items=2)
+    begun = tmp_path / "begun"
+    append(begun / ITEMS, [JudgedItem("1", "c", [], {})])
+    runs, found = sort_out([judged, run, begun])
+    assert runs == [run]
+    assert [len(j.records) for j in found] == [24, 0]
+    with pytest.raises(HalignError, match=r"not a run folder \(it has no config.yaml\) and not a judged one"):
+        sort_out([tmp_path])
+    (judged / VERDICTS).write_text('{"kind": "pair"}\n{"kind"')
+    with pytest.raises(DataError, match=r"verdicts.jsonl:1"):
+        sort_out([judged])
+    (judged / VERDICTS).write_text('{"kind": "pa')  # torn: the first verdict is being written
+    assert sort_out([judged])[1][0].records == []
+    assert json.loads((judged / FACTS).read_text())["judge"] == "careful"
