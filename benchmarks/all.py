@@ -16,7 +16,7 @@ from typing import Any, get_args
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import duel, preparation, rl, sampling
+from benchmarks import duel, harness, preparation, rl, sampling, workloads
 from benchmarks.duel import Dtype, Match, Peer
 from benchmarks.workloads import Workload
 
@@ -109,6 +109,20 @@ def sampling_line(r: dict[str, Any]) -> Line:
     return Line((f"sampling {r['workload']} fp32", r["peer"], "", *figures, "", "", ""), speed)
 
 
+def harness_line(r: dict[str, Any]) -> Line:
+    """The table's row of a result of ``harness.measure``; requests instead of pairs."""
+    floor = None if r["workload"] in harness.NO_FLOOR else harness.FLOOR
+    speed = None if floor is None else r["ratio"] >= floor
+    figures = (
+        f"{r['ours_per_s']:.1f}",
+        f"{r['peer_per_s']:.1f}",
+        _marked(f"{r['ratio']:.1f}x", speed),
+        "" if floor is None else f"{floor:g}x",
+    )
+    tokens = f"{r['distinct_tokens']:,} / {r['flat_tokens']:,}"
+    return Line((f"harness {r['workload']} fp32", r["peer"], tokens, *figures, "", "", ""), speed)
+
+
 def rl_line(r: dict[str, Any]) -> Line:
     """The table's row of a result of ``rl.play``; replies instead of pairs."""
     speed = r["ratio"] >= rl.FLOOR
@@ -134,7 +148,8 @@ def _marked(text: str, passed: bool | None) -> str:
 def table(lines: list[Line]) -> Table:
     """All rows."""
     made = Table(
-        title="halign against its peers (pairs/s, sampling tokens/s, rloo replies/s; peak MB above model and data)"
+        title="halign against its peers (pairs/s, sampling tokens/s, harness requests/s, rloo replies/s; "
+        "peak MB above model and data)"
     )
     for name in ("what", "peer", "tokens distinct / flat"):
         made.add_column(name)
@@ -157,6 +172,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--items", type=int, default=0, help="pairs timed per repeat")
     parser.add_argument("--no-sampling", action="store_true", help="leave sampling out")
+    parser.add_argument(
+        "--no-harness", action="store_true", help="leave multiple choice out (it needs lm_eval)"
+    )
     parser.add_argument("--no-rl", action="store_true", help="leave policy gradients out")
     parser.add_argument("--keep", action="store_true", help="keep results that are there already")
     given = parser.parse_args()
@@ -180,6 +198,13 @@ def main() -> None:
         if not (given.keep and file.exists()):
             _write(file, sampling.measure(name, given.repeats, given.threads))
         lines.append(sampling_line(json.loads(file.read_text())))
+    for name in harness.available() if not given.no_harness else ():
+        file = RESULTS / f"harness-{name}.json"
+        if not (given.keep and file.exists()):
+            _write(
+                file, harness.measure(name, str(workloads.model("pairs")), given.repeats, given.threads or 1)
+            )
+        lines.append(harness_line(json.loads(file.read_text())))
     if not given.no_rl:
         file = RESULTS / "rl.json"
         if not (given.keep and file.exists()):

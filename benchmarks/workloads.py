@@ -270,8 +270,12 @@ def _texts(workload: Workload) -> Iterator[str]:
         yield from (m["content"] for m in said)
 
 
-def make_model(folder: Path, texts: Iterable[str], template: str = TEMPLATE) -> None:
-    """A fresh Llama of 7 million parameters and a byte-level BPE of ``VOCABULARY`` tokens learnt from the texts."""
+def make_model(folder: Path, texts: Iterable[str], template: str = TEMPLATE, **shape: int) -> None:
+    """A fresh Llama of 7 million parameters and a byte-level BPE of at most ``VOCABULARY`` tokens learnt from the texts.
+
+    Args:
+        shape: of the model, where it is to be another, as ``LlamaConfig`` names it.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -290,17 +294,20 @@ def make_model(folder: Path, texts: Iterable[str], template: str = TEMPLATE) -> 
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|im_end|>")
     tokenizer.chat_template = template
     torch.manual_seed(0)
+    usual: dict[str, Any] = {
+        "hidden_size": 256,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 4,
+        "intermediate_size": 768,
+        "max_position_embeddings": 4096,
+    }
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=256,
-        num_hidden_layers=6,
-        num_attention_heads=4,
-        intermediate_size=768,
-        max_position_embeddings=4096,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        **{**usual, **shape},
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks import all as everything
-from benchmarks import duel, pacing, sampling, workloads
+from benchmarks import duel, harness, pacing, sampling, workloads
 from benchmarks.duel import Match
 from benchmarks.pacing import Pacer, Window
 
@@ -180,3 +180,30 @@ def test_both_sides_compute_the_same(peer: Any, monkeypatch: pytest.MonkeyPatch,
     assert result["agreement"]["last_step"] < 1e-2 < result["agreement"]["moved"]
     assert result["ours_per_s"] > 0 < result["ours_peak_mb"]
     json.dumps(result)
+
+
+@pytest.mark.parametrize(("name", "passed"), [("bbh", False), ("letters", True)])
+def test_multiple_choice_has_a_floor_where_contexts_are_shared(name: str, passed: bool) -> None:
+    result = {
+        "workload": name,
+        "peer": "lm_eval hf",
+        "ratio": 2.9,
+        "ours_per_s": 2.9,
+        "peer_per_s": 1.0,
+        "distinct_tokens": 10,
+        "flat_tokens": 90,
+    }
+    assert everything.harness_line(result).passed == passed
+    assert everything.harness_line({**result, "ratio": 3.0}).passed
+
+
+def test_multiple_choice_without_the_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HALIGN_DATA", str(tmp_path))
+    assert harness.available() == ["replies"]
+    (pairs,) = harness.questions("replies", 1)
+    assert len(pairs) == 4
+    assert len({context for context, _ in pairs}) == 1
+    assert len({reply for _, reply in pairs}) == 4
+    assert pairs[0][0].endswith("\nAssistant:")
+    mine, theirs = [(-1.0, True), (-2.0, False)], [(-1.5, True), (-2.0, True)]
+    assert harness.agreement(mine, theirs) == {"largest": 0.5, "greedy_differ": 1, "mean": -1.5}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from halign import head as head_module
-from halign.head import LogitTransform, head_logps
+from halign.head import LogitTransform, head_likeliest, head_logps
 
 TRANSFORMS = [
     LogitTransform(),
@@ -185,3 +185,26 @@ def test_a_chunk_is_sized_by_the_vocabulary() -> None:
     cpu = torch.device("cpu")
     assert head_module.chunk_rows(1000, cpu) == 512  # a multiple of 16 below 512 * 1024 / 1000
     assert head_module.chunk_rows(10**9, cpu) == 16
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("bias", [False, True])
+def test_likeliest_tokens_come_with_the_same_log_probabilities(
+    bias: bool, transform: LogitTransform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head_module, "chunk_rows", lambda *a: 16)
+    head, hidden, read, targets, _ = case(bias)
+    logps, likeliest = head_likeliest(head, hidden, read, targets, transform)
+    assert torch.allclose(logps, plain(head, hidden, read, targets, transform), atol=1e-5)
+    everywhere = torch.arange(len(hidden)).repeat_interleave(23), torch.arange(23).repeat(len(hidden))
+    table = plain(head, hidden, *everywhere, transform).reshape(len(hidden), 23)
+    assert torch.equal(likeliest, table.argmax(-1))
+    assert not logps.requires_grad
+
+
+def test_of_equally_likely_tokens_the_first_is_taken() -> None:
+    head = nn.Linear(4, 7, bias=False)
+    nn.init.zeros_(head.weight)
+    nothing = torch.zeros(2, dtype=torch.int64)
+    _, likeliest = head_likeliest(head, torch.randn(2, 4), torch.arange(2), nothing)
+    assert likeliest.tolist() == [0, 0]

@@ -121,3 +121,20 @@ def test_padding_is_seen_by_nobody_and_sees_itself() -> None:
 def test_an_empty_prompt_is_an_error() -> None:
     with pytest.raises(ValueError, match="prompt token"):
         tree_batch([as_paths([([], [1, 2])])])
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_without_leaves_the_last_tokens_are_predicted_and_not_read(flat: bool) -> None:
+    rows = [
+        as_paths([([1, 2], [3]), ([1, 2], [4]), ([1, 2], [3, 5]), ([1, 2], [3])]),
+        as_paths([([7], [8, 9])]),
+    ]
+    batch = tree_batch(rows, flat=flat, leaves=False)
+    assert batch.distinct_tokens == 3 + 2  # 1 2 3 and 7 8
+    tokens = batch.input_ids.reshape(-1)
+    assert not {4, 5, 9} & set(tokens.tolist())
+    assert batch.lengths.tolist() == [1, 1, 2, 1, 2]
+    assert batch.targets[batch.gather].tolist() == [3, 4, 3, 5, 3, 8, 9]
+    parents = batch.read_at[batch.target_read[batch.gather]]
+    assert tokens[parents].tolist() == [2, 2, 2, 3, 2, 7, 8]
+    assert len(batch.targets) == 5  # 3 and 4 after 2, 5 after 3, 8 after 7, 9 after 8: each once

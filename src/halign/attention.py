@@ -115,6 +115,7 @@ def _trie_mask(batch: TreeBatch, reach: Reach, dtype: torch.dtype) -> Tensor:
         window=reach.window,
         chunk=reach.chunk,
         dtype=dtype,
+        picked=batch.picked,
     )
     return placeholder(batch.input_ids.shape[1], blocks, batch.input_ids.device)
 

@@ -187,11 +187,17 @@ def linear_logits(inputs: Tensor, weight: Tensor, bias: Tensor | None, transform
 
 
 def log_sum_exp(logits: Tensor) -> Tensor:
-    """float32 [rows]. By way of softmax, which PyTorch computes several times faster than log_softmax on a CPU: the likeliest
-    token's probability is at least 1/V, so its logarithm is exact."""
+    """float32 [rows]."""
+    return _log_sum_exp_and_top(logits)[0]
+
+
+def _log_sum_exp_and_top(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """float32 [rows], and the likeliest token of each, the first of equals, int64 [rows]. By way of softmax, which PyTorch
+    computes several times faster than log_softmax on a CPU: the likeliest token's probability is at least 1/V, so its logarithm
+    is exact."""
     top, at = logits.max(-1, keepdim=True)
     likeliest = torch.softmax(logits, -1, dtype=torch.float32).gather(-1, at)
-    return (top.float() - likeliest.log())[:, 0]
+    return (top.float() - likeliest.log())[:, 0], at[:, 0]
 
 
 def slices(whole: slice, size: int) -> list[slice]:
@@ -253,19 +259,45 @@ def head_logps(
 
 
 @torch.no_grad()
+def head_likeliest(
+    head: nn.Module, hidden: Tensor, read: Tensor, targets: Tensor, transform: LogitTransform | None = None
+) -> tuple[Tensor, Tensor]:
+    """``head_logps`` without a gradient, and what greedy decoding would write at each position, from the same logits.
+
+    Returns:
+        log-probabilities of the targets, nats, float32 [N]; the likeliest token of every position, int64 [M].
+    """
+    logps = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
+    likeliest = torch.empty(len(hidden), dtype=torch.int64, device=hidden.device)
+    size = chunk_rows(_vocabulary(head), hidden.device)
+    for rows, wanted in _chunks(slice(0, len(hidden)), read, size):
+        logits = _logits(head, hidden[rows], transform)
+        total, likeliest[rows] = _log_sum_exp_and_top(logits)
+        local = read[wanted] - rows.start
+        logps[wanted] = logits[local, targets[wanted]].float() - total[local]
+    return logps, likeliest
+
+
+@torch.no_grad()
 def head_entropy(head: nn.Module, hidden: Tensor, transform: LogitTransform | None = None) -> Tensor:
     """Entropy of the whole next-token distribution at each position, nats, float32 [M]. Arguments are ``head_logps``'s."""
-    transform = transform or LogitTransform()
-    kind = hidden.device.type
-    hidden = hidden * transform.input_scale if transform.input_scale != 1.0 else hidden
     out = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-    plain = head if type(head) is nn.Linear else None
-    width = len(plain.weight) if plain is not None else 32_768
-    for rows in slices(slice(0, len(hidden)), chunk_rows(width, hidden.device)):
-        if plain is None:
-            logits = transform(head(hidden[rows]).float())
-        else:
-            dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else plain.weight.dtype
-            logits = linear_logits(hidden[rows].to(dtype), plain.weight.to(dtype), plain.bias, transform)
+    for rows in slices(slice(0, len(hidden)), chunk_rows(_vocabulary(head), hidden.device)):
+        logits = _logits(head, hidden[rows], transform)
         out[rows] = torch.special.entr(torch.softmax(logits, -1, dtype=torch.float32)).sum(-1)
     return out
+
+
+def _vocabulary(head: nn.Module) -> int:
+    return len(head.weight) if type(head) is nn.Linear else 32_768
+
+
+def _logits(head: nn.Module, hidden: Tensor, transform: LogitTransform | None) -> Tensor:
+    """Transformed logits of a chunk of hidden states."""
+    transform = transform or LogitTransform()
+    hidden = hidden * transform.input_scale if transform.input_scale != 1.0 else hidden
+    if type(head) is not nn.Linear:
+        return transform(head(hidden).float())
+    kind = hidden.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else head.weight.dtype
+    return linear_logits(hidden.to(dtype), head.weight.to(dtype), head.bias, transform)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from halign.trie import tree_batch
 
 Prompt = Dialogue | str | Sequence[Mapping[str, Any] | Message]
 Response = str | Message | Sequence[int] | np.ndarray
+T = TypeVar("T")
 
 
 def logps(
@@ -94,33 +96,77 @@ def path_values(
     return _each(policy, paths, values, separate, max_tokens, dtype, progress)
 
 
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """How likely a model finds a response.
+
+    Attributes:
+        logp: sum over its tokens, in nats.
+        greedy: True if greedy decoding would write exactly these tokens.
+        tokens: how many they are.
+    """
+
+    logp: float
+    greedy: bool
+    tokens: int
+
+
+def path_likelihoods(
+    policy: Policy,
+    paths: Sequence[Path],
+    *,
+    separate: bool = False,
+    max_tokens: int = 4096,
+    dtype: str = "fp32",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Likelihood]:
+    """How likely every path's response is, in the order given. The last token of a path is predicted but not read, so a path
+    may be one token longer than the model has positions, and choices of one token cost nothing beyond their context."""
+    order = sorted(range(len(paths)), key=lambda i: paths[i].ids.astype(">u4").tobytes())
+
+    def read(scores: Scores) -> list[tuple[Tensor, Tensor]]:
+        assert scores.token_likeliest is not None
+        sizes = scores.lengths.tolist()
+        parts = (torch.split(x.cpu(), sizes) for x in (scores.token_logps, scores.token_likeliest))
+        return list(zip(*parts, strict=True))
+
+    ordered = [paths[i] for i in order]
+    read_off = _each(policy, ordered, read, separate, max_tokens, dtype, progress, reading=True)
+    found: dict[int, Likelihood] = {}
+    for i, (logps, likeliest) in zip(order, read_off, strict=True):
+        said = paths[i].response
+        greedy = bool(np.array_equal(likeliest.numpy(), said))
+        found[i] = Likelihood(float(logps.double().sum()), greedy, len(said))
+    return [found[i] for i in range(len(paths))]
+
+
 @torch.no_grad()
 def _each(
     policy: Policy,
     paths: Sequence[Path],
-    read: Callable[[Scores], Sequence[Tensor]],
+    read: Callable[[Scores], Sequence[T]],
     separate: bool,
     max_tokens: int,
     dtype: str,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Tensor]:
-    """What ``read`` takes from the scores, path by path."""
+    reading: bool = False,
+) -> list[T]:
+    """What ``read`` takes from the scores, path by path; with ``reading``, of tries without leaves, with likeliest tokens."""
     model, capability = policy.model, policy.capability
     separate = separate or not capability.scheme.shares
     flat = capability.scheme.kernel == "trie" and not separate
     items = [Item("tokens", (path,), _first_tokens(path)) for path in paths]
     plan = Plan(items, batch_items=len(items), max_tokens=max_tokens, separate=separate, flat=flat)
     scorer = make_scorer(model, capability.scheme, capability.transform)
+    pad_id = policy.tokenizer.pad_token_id or 0
     was_training = model.training
     model.eval()
-    found: dict[Slot, Tensor] = {}
+    found: dict[Slot, T] = {}
     try:
         for pack in plan.pack(range(len(items))):
-            batch = tree_batch(plan.paths(pack), pad_id=policy.tokenizer.pad_token_id or 0, flat=flat).to(
-                policy.device
-            )
+            batch = tree_batch(plan.paths(pack), pad_id=pad_id, flat=flat, leaves=not reading)
             with _precision(policy.device, dtype):
-                scores: Scores = scorer(batch)
+                scores: Scores = scorer(batch.to(policy.device), likeliest=reading)
             found |= dict(zip(pack.slots, read(scores), strict=True))
             progress(len(found), len(items))
     finally:

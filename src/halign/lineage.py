@@ -235,13 +235,18 @@ def expand(lineage: Lineage, steps: Mapping[str, Step]) -> Lineage:
     }
 
 
-def trace(file: str | os.PathLike[str], number: int) -> list[Link]:
+def trace(
+    file: str | os.PathLike[str], number: int, split: str | None = None, encoding: str | None = None
+) -> list[Link]:
     """The chain from row ``number`` (from 1) of ``file`` back to what nobody built.
+
+    Args:
+        split, encoding: with which ``file`` is read; the encoding of its sources stands in its header.
 
     Raises:
         HalignError: if there is no such row, or the header that its lineage needs is missing.
     """
-    row = row_at(Path(file), number)
+    row = row_at(Path(file), number, split, encoding)
     if row is None:
         raise HalignError(f"{file} has no row {number}; rows are counted from 1, as lines are")
     links = [Link(0, str(file), number, row, "asked for")]
@@ -269,7 +274,7 @@ def _link(lineage: Lineage, step: Step, depth: int, hashes: dict[str, str], repl
         return Link(depth, step.file, number, None, "no such file", step, True, replies)
     if step.file not in hashes:
         hashes[step.file] = file_hash(path)
-    row = row_at(path, number)
+    row = row_at(path, number, encoding=step.settings.get("encoding"))
     same = row is not None and row_hash(row) == lineage.get("sha256")
     state = "not there" if row is None else "as it was" if same else "changed"
     return Link(depth, step.file, number, row, state, step, hashes[step.file] != step.sha256, replies)
@@ -285,11 +290,13 @@ def _step(lineage: Lineage, steps: Mapping[str, Step], file: str = "") -> Step:
     return steps[key]
 
 
-def row_at(file: Path, number: int) -> Mapping[str, Any] | None:
+def row_at(
+    file: Path, number: int, split: str | None = None, encoding: str | None = None
+) -> Mapping[str, Any] | None:
     """The row with this number, None if there is none."""
     from halign.readers.files import rows_of
 
-    for n, row in rows_of(file).rows:
+    for n, row in rows_of(file, split, encoding).rows:
         if n == number:
             return row if isinstance(row, Mapping) else None
         if n > number:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from halign.adapters.virtual import prepend
 from halign.attention import MaskScheme, model_masks
 from halign.casts import SharedCasts
-from halign.head import LogitTransform, head_entropy, head_logps
+from halign.head import LogitTransform, head_entropy, head_likeliest, head_logps
 from halign.head_kl import Distributions, head_kl
 from halign.products import faster_linear
 from halign.trie import TreeBatch
@@ -34,6 +34,7 @@ class Scores:
             None without a critic.
         token_entropy: float32 [G]; entropy in nats of the whole next-token distribution each token was drawn from; None unless
             asked for. Without gradient.
+        token_likeliest: int64 [G]; the token that greedy decoding would write in each one's place; None unless asked for.
         values: float32 [R, k]; what a reward model's k outputs are at the last token of each path; None from a language model.
             Where it is given, the log-probabilities are empty.
     """
@@ -46,6 +47,7 @@ class Scores:
     values: Tensor | None = None
     token_values: Tensor | None = None
     token_entropy: Tensor | None = None
+    token_likeliest: Tensor | None = None
 
     @property
     def zero(self) -> Tensor:
@@ -123,6 +125,7 @@ class Scorer(nn.Module):
         against: Distributions | None = None,
         *,
         entropy: bool = False,
+        likeliest: bool = False,
         values: bool = True,
     ) -> Scores:
         """Log-probabilities of every response in the batch.
@@ -130,6 +133,7 @@ class Scorer(nn.Module):
         Args:
             against: a reference's ``distributions`` of the same batch; fills ``Scores.token_kl``.
             entropy: fill ``Scores.token_entropy``.
+            likeliest: fill ``Scores.token_likeliest``; the log-probabilities then have no gradient.
             values: ask the critic, if there is one.
 
         Raises:
@@ -138,22 +142,26 @@ class Scorer(nn.Module):
         self._check(batch)
         with self._products(batch):
             if self.transform is None:
-                scores, hidden = self._of_whole_logits(batch, entropy), None
+                scores, hidden = self._of_whole_logits(batch, entropy, likeliest), None
             else:
                 hidden = self._hidden(batch, batch.read_at)
-                scores = self._of_hidden(batch, hidden, against, entropy)
+                scores = self._of_hidden(batch, hidden, against, entropy, likeliest)
         if self.critic is None or not values:
             return scores
         return replace(scores, token_values=self.critic(batch, hidden)[batch.target_read][batch.gather])
 
     def _of_hidden(
-        self, batch: TreeBatch, hidden: Tensor, against: Distributions | None, entropy: bool
+        self, batch: TreeBatch, hidden: Tensor, against: Distributions | None, entropy: bool, likeliest: bool
     ) -> Scores:
-        head = self._head()
-        logps = head_logps(head, hidden, batch.target_read, batch.targets, self.transform)
+        head, top = self._head(), None
+        wanted = (head, hidden, batch.target_read, batch.targets, self.transform)
+        if likeliest:
+            logps, top = head_likeliest(*wanted)
+        else:
+            logps = head_logps(*wanted)
         kl = None if against is None else head_kl(head, hidden, against, self.transform or LogitTransform())
         uncertain = head_entropy(head, hidden, self.transform) if entropy else None
-        return _scores(batch, logps, kl, uncertain)
+        return _scores(batch, logps, kl, uncertain, top)
 
     @torch.no_grad()
     def distributions(self, batch: TreeBatch) -> Distributions:
@@ -195,12 +203,13 @@ class Scorer(nn.Module):
             inputs["position_ids"] = batch.position_ids
         return inputs
 
-    def _of_whole_logits(self, batch: TreeBatch, entropy: bool) -> Scores:
+    def _of_whole_logits(self, batch: TreeBatch, entropy: bool, likeliest: bool) -> Scores:
         inputs, ahead = prepend(self.model, self._inputs(batch))
         logits = unwrap(self.model)(**inputs).logits[:, ahead:]
         logps = torch.log_softmax(logits.reshape(-1, logits.shape[-1])[batch.read_at].float(), -1)
         uncertain = torch.special.entr(logps.detach().exp()).sum(-1) if entropy else None
-        return _scores(batch, logps[batch.target_read, batch.targets], None, uncertain)
+        top = logps.argmax(-1) if likeliest else None
+        return _scores(batch, logps[batch.target_read, batch.targets], None, uncertain, top)
 
 
 class ValueScorer(Scorer):
@@ -216,6 +225,7 @@ class ValueScorer(Scorer):
         against: Distributions | None = None,
         *,
         entropy: bool = False,
+        likeliest: bool = False,
         values: bool = True,
     ) -> Scores:
         """Values of every response in the batch.
@@ -223,8 +233,10 @@ class ValueScorer(Scorer):
         Raises:
             ValueError: if the batch branches and the model only takes separate paths; or something was asked that needs words.
         """
-        if against is not None or entropy:
-            raise ValueError("values are no distributions: they have no KL and no entropy")
+        if against is not None or entropy or likeliest:
+            raise ValueError(
+                "values are no distributions: they have no KL, no entropy and no likeliest token"
+            )
         outputs = self.at(batch, batch.last_at)
         none = outputs.new_zeros(0)
         return Scores(none, batch.owner.new_zeros(0), none, batch.lengths, values=outputs)
@@ -259,8 +271,10 @@ def make_scorer(
     return (ValueScorer if value_head(model) is not None else Scorer)(model, scheme, transform, critic)
 
 
-def _scores(batch: TreeBatch, logps: Tensor, kl: Tensor | None, entropy: Tensor | None) -> Scores:
-    """Scores from log-probabilities of the batch's targets [N], and KL and entropy where they are read [M]."""
+def _scores(
+    batch: TreeBatch, logps: Tensor, kl: Tensor | None, entropy: Tensor | None, likeliest: Tensor | None
+) -> Scores:
+    """Scores from log-probabilities of the batch's targets [N], and KL, entropy and likeliest token where they are read [M]."""
 
     def per_token(at_read: Tensor | None) -> Tensor | None:
         return None if at_read is None else at_read[batch.target_read][batch.gather]
@@ -268,7 +282,13 @@ def _scores(batch: TreeBatch, logps: Tensor, kl: Tensor | None, entropy: Tensor 
     token_logps = logps[batch.gather]
     sums = token_logps.new_zeros(batch.responses).index_add_(0, batch.owner, token_logps)
     return Scores(
-        token_logps, batch.owner, sums, batch.lengths, per_token(kl), token_entropy=per_token(entropy)
+        token_logps,
+        batch.owner,
+        sums,
+        batch.lengths,
+        per_token(kl),
+        token_entropy=per_token(entropy),
+        token_likeliest=per_token(likeliest),
     )
 
 

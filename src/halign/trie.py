@@ -108,9 +108,12 @@ class TreeBatch:
         gather: int64 [G]; index into ``targets`` of every response token, response after response.
         owner: int64 [G]; response of each of these tokens, non-decreasing.
         lengths: int64 [R]; response tokens that count.
-        last_at: int64 [R]; flat position of each path's last token, where a value head reads; equal paths share it.
+        last_at: int64 [R]; flat position of each path's last token, where a value head reads; equal paths share it. Of a batch
+            without leaves, of the token before.
         distinct_tokens, flat_tokens: trie nodes, and what separate paths would encode.
         segments: (start, length) of each trie where all of them stand end to end in one row (B = 1); else empty.
+        picked: of a flat batch: attention picks out the keys that can be seen, which pays where a long beginning has many
+            branches. Rounding differs.
         hidden: bool [B, T, T], True where a query (dim 1) is kept from seeing a key (dim 2) of its past; None: nothing is hidden.
     """
 
@@ -129,6 +132,7 @@ class TreeBatch:
     flat_tokens: int
     segments: tuple[tuple[int, int], ...] = ()
     hidden: Tensor | None = None
+    picked: bool = False
 
     def to(self, device: torch.device | str) -> TreeBatch:
         """The same batch on another device."""
@@ -143,7 +147,12 @@ class TreeBatch:
 
 
 def tree_batch(
-    rows: Sequence[Sequence[Path]], *, pad_id: int = 0, multiple: int = 8, flat: bool = False
+    rows: Sequence[Sequence[Path]],
+    *,
+    pad_id: int = 0,
+    multiple: int = 8,
+    flat: bool = False,
+    leaves: bool = True,
 ) -> TreeBatch:
     """Lay out tries. Responses are numbered trie after trie, path after path.
 
@@ -152,11 +161,13 @@ def tree_batch(
         pad_id: id that fills short rows; it is never attended to nor supervised.
         multiple: T is rounded up to a multiple of this (kernels like it); for a flat batch to ``FLAT_MULTIPLE``.
         flat: all tries end to end in one row, instead of one row each.
+        leaves: lay out the paths' last tokens too. What is only predicted need not be read: without them a path may be one token
+            longer than the model has positions, and single-token choices cost nothing.
 
     Raises:
         ValueError: if a path has no prompt (its first response token would have no parent to be predicted from).
     """
-    tries = [build_trie([p.ids for p in row]) for row in rows]
+    tries = [build_trie([p.ids if leaves else p.ids[:-1] for p in row]) for row in rows]
     sizes = [len(t) for t in tries]
     if flat:
         width = max(1, -(-sum(sizes) // FLAT_MULTIPLE)) * FLAT_MULTIPLE
@@ -176,8 +187,8 @@ def tree_batch(
         input_ids.reshape(-1)[place] = trie.tokens
         position_ids.reshape(-1)[place] = trie.positions
         subtree_end.reshape(-1)[place] = trie.ends + start % width
-    child, parent, owner, lengths = _supervised(rows, tries, starts)
-    children, parents, gather = _distinct(child, parent)
+    parent, token, owner, lengths = _supervised(rows, tries, starts)
+    parents, targets, gather = _distinct(parent, token)
     read_at, target_read = np.unique(parents, return_inverse=True)
     return TreeBatch(
         input_ids=torch.from_numpy(input_ids),
@@ -185,7 +196,7 @@ def tree_batch(
         subtree_end=torch.from_numpy(subtree_end),
         causal=causal,
         read_at=torch.from_numpy(read_at),
-        targets=torch.from_numpy(input_ids.reshape(-1)[children]),
+        targets=torch.from_numpy(targets),
         target_read=torch.from_numpy(target_read.astype(np.int64)),
         gather=torch.from_numpy(gather.astype(np.int64)),
         owner=torch.from_numpy(owner),
@@ -194,6 +205,7 @@ def tree_batch(
         distinct_tokens=sum(sizes),
         flat_tokens=sum(len(p) for row in rows for p in row),
         segments=tuple(zip(starts, sizes, strict=True)) if flat else (),
+        picked=flat and not leaves,
     )
 
 
@@ -208,9 +220,9 @@ def _last(tries: Sequence[TokenTrie], starts: Sequence[int]) -> np.ndarray:
 def _supervised(
     rows: Sequence[Sequence[Path]], tries: Sequence[TokenTrie], starts: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[int]]:
-    """Of every response token that counts: its flat position, its parent's, its response; and the responses' lengths."""
-    child: list[np.ndarray] = []
+    """Of every response token that counts: its parent's flat position, its id, its response; and the responses' lengths."""
     parent: list[np.ndarray] = []
+    token: list[np.ndarray] = []
     owner: list[np.ndarray] = []
     lengths: list[int] = []
     for row, trie, start in zip(rows, tries, starts, strict=True):
@@ -219,28 +231,26 @@ def _supervised(
                 raise ValueError(
                     "a path needs at least one prompt token: its first response token has no predecessor"
                 )
-            own = nodes[len(path.prompt) :]
+            first = len(path.prompt) - 1
+            before, said = nodes[first : first + len(path.response)], path.response
             if path.loss_mask is not None:
-                own = own[np.asarray(path.loss_mask, dtype=bool)]
-            child.append(own.astype(np.int64) + start)
-            parent.append(trie.parents[own].astype(np.int64) + start)
-            owner.append(np.full(len(own), len(lengths), dtype=np.int64))
-            lengths.append(len(own))
-    return _join(child), _join(parent), _join(owner), lengths
+                counts = np.asarray(path.loss_mask, dtype=bool)
+                before, said = before[counts], said[counts]
+            parent.append(before.astype(np.int64) + start)
+            token.append(said.astype(np.int64))
+            owner.append(np.full(len(said), len(lengths), dtype=np.int64))
+            lengths.append(len(said))
+    return _join(parent), _join(token), _join(owner), lengths
 
 
 def _join(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
 
-def _distinct(child: np.ndarray, parent: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct supervised nodes with their parents, ordered by parent, and the index of each response token among them."""
-    children, first, gather = np.unique(child, return_index=True, return_inverse=True)
-    parents = parent[first]
-    by_parent = np.argsort(parents, kind="stable")
-    rank = np.empty_like(by_parent)
-    rank[by_parent] = np.arange(len(by_parent))
-    return children[by_parent], parents[by_parent], rank[gather]
+def _distinct(parent: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distinct supervised tokens: their parents, in order, and ids; and the index of each response token among them."""
+    edges, gather = np.unique(parent << 32 | token, return_inverse=True)
+    return edges >> 32, edges & 0xFFFFFFFF, gather
 
 
 def visible(

@@ -26,19 +26,37 @@ QUERIES = 128
 """Queries per block: fewer skip more of the future, more make better products."""
 KEYS = 64
 """A block's keys begin at a multiple of this, so that packs make do with few shapes of products (``trie.FLAT_MULTIPLE``)."""
+PICKED = 0.75
+"""Keys are picked out where that leaves at most this share of them: copying them costs something."""
 KEPT_BYTES = 256 * 1024 * 1024
 """Attention weights of one layer are kept for the backward pass up to this size, else made again."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Queries [first, last) see keys [start, last) through an additive mask."""
+    """Queries [first, last) see keys [start, last) through an additive mask; or, where ``keys`` says which, those alone.
+
+    Attributes:
+        mask: [last - first, keys], zero or minus infinity.
+        keys: int64, places in the row; None: [start, last).
+    """
 
     start: int
     first: int
     last: int
     mask: Tensor
-    """[last - first, last - start], zero or minus infinity."""
+    keys: Tensor | None = None
+
+    def of(self, x: Tensor) -> Tensor:
+        """The block's keys, or their values, out of those of the row [H, T, D]."""
+        return x[:, self.start : self.last] if self.keys is None else x.index_select(1, self.keys)
+
+    def add_(self, total: Tensor, own: Tensor) -> None:
+        """Add what belongs to the block's keys to what belongs to those of the row [H, T, D]."""
+        if self.keys is None:
+            total[:, self.start : self.last] += own
+        else:
+            total.index_add_(1, self.keys, own.to(total.dtype))
 
 
 def build_blocks(
@@ -49,6 +67,7 @@ def build_blocks(
     window: int | None = None,
     chunk: int | None = None,
     dtype: torch.dtype = torch.float32,
+    picked: bool = False,
 ) -> tuple[Block, ...]:
     """Blocks of a flat row.
 
@@ -56,6 +75,7 @@ def build_blocks(
         subtree_end, position_ids: int64 [T]; ends are counted in the row.
         segments: (start, length) of each trie, end to end from 0.
         window, chunk: as in ``halign.trie.visible``.
+        picked: pick out the keys that a block can see, where they are few among those it would multiply with otherwise.
     """
     blocks = []
     row = torch.arange(len(subtree_end), device=subtree_end.device)
@@ -63,15 +83,31 @@ def build_blocks(
     for first in range(0, len(row), QUERIES):
         last = min(first + QUERIES, len(row))
         start = starts[bisect_right(starts, first) - 1] // KEYS * KEYS
-        query, key = row[first:last, None], row[None, start:last]
-        seen = (key <= query) & (query < subtree_end[None, start:last])
+        keys = _visible_keys(subtree_end, start, first, last) if picked else None
+        place = slice(start, last) if keys is None else keys
+        query, key = row[first:last, None], row[None, place]
+        seen = (key <= query) & (query < subtree_end[None, place])
         if window is not None:
-            seen &= position_ids[first:last, None] - position_ids[None, start:last] < window
+            seen &= position_ids[first:last, None] - position_ids[None, place] < window
         if chunk is not None:
-            seen &= position_ids[first:last, None] // chunk == position_ids[None, start:last] // chunk
+            seen &= position_ids[first:last, None] // chunk == position_ids[None, place] // chunk
         mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
-        blocks.append(Block(start, first, last, mask))
+        blocks.append(Block(start, first, last, mask, keys))
     return tuple(blocks)
+
+
+def _visible_keys(subtree_end: Tensor, start: int, first: int, last: int) -> Tensor | None:
+    """What queries [first, last) can see: the block itself, and before it the path to its first token. (The subtrees of all that
+    stands there besides have ended.) Filled up to a multiple of ``KEYS`` from the places just before, which the mask hides. None
+    where that is no great saving over [start, last)."""
+    ahead = subtree_end[start:first] > first
+    wanted = -(-(int(ahead.sum()) + last - first) // KEYS) * KEYS
+    if wanted > PICKED * (last - start):
+        return None
+    surplus = wanted - int(ahead.sum()) - (last - first)
+    ahead[(~ahead).nonzero()[len(ahead) - int(ahead.sum()) - surplus :, 0]] = True
+    own = torch.arange(first, last, device=ahead.device)
+    return torch.cat([ahead.nonzero()[:, 0] + start, own])
 
 
 def placeholder(length: int, blocks: tuple[Block, ...], device: torch.device) -> Tensor:
@@ -93,7 +129,7 @@ class _TrieAttention(torch.autograd.Function):
         kept = []
         for b in blocks:
             weights = _weights(q, k, b)
-            out[b.first : b.last] = torch.bmm(weights, v[:, b.start : b.last]).transpose(0, 1)
+            out[b.first : b.last] = torch.bmm(weights, b.of(v)).transpose(0, 1)
             if keep:
                 kept.append(weights)
         ctx.save_for_backward(q, k, v, out, *kept)
@@ -110,18 +146,17 @@ class _TrieAttention(torch.autograd.Function):
         d_k, d_v = (torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in (k, v))
         for number, b in enumerate(ctx.blocks):
             weights = kept[number] if kept else _weights(q, k, b)
-            queries, keys = slice(b.first, b.last), slice(b.start, b.last)
-            d_v[:, keys] += torch.bmm(weights.transpose(1, 2), grad[:, queries])
-            d_weights = torch.bmm(grad[:, queries], v[:, keys].transpose(1, 2))
+            queries = slice(b.first, b.last)
+            b.add_(d_v, torch.bmm(weights.transpose(1, 2), grad[:, queries]))
+            d_weights = torch.bmm(grad[:, queries], b.of(v).transpose(1, 2))
             d_scores = (d_weights.float() - delta[:, queries]).mul_(weights).to(q.dtype)
-            d_q[:, queries] = torch.bmm(d_scores, k[:, keys])
-            d_k[:, keys] += torch.bmm(d_scores.transpose(1, 2), q[:, queries])
+            d_q[:, queries] = torch.bmm(d_scores, b.of(k))
+            b.add_(d_k, torch.bmm(d_scores.transpose(1, 2), q[:, queries]))
         return d_q, d_k.to(k.dtype), d_v.to(v.dtype), None
 
 
 def _weights(q: Tensor, k: Tensor, b: Block) -> Tensor:
-    keys = k[:, b.start : b.last].transpose(1, 2)
-    scores = torch.bmm(q[:, b.first : b.last], keys).add_(b.mask)
+    scores = torch.bmm(q[:, b.first : b.last], b.of(k).transpose(1, 2)).add_(b.mask)
     return torch.softmax(scores, -1, dtype=torch.float32).to(q.dtype)
 
 

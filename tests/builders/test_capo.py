@@ -198,3 +198,18 @@ def test_behind_an_endpoint(tmp_path):
 def test_tests_that_need_what_is_not_there(tmp_path, test):
     with pytest.raises(HalignError, match=f"test={test} needs"):
         run(BUILDER, tmp_path, [TALK], {"test": test})
+
+
+def test_a_writer_that_follows_no_instructions_is_asked_the_query_alone(tmp_path):
+    """Misunderstanding goes by rule then, and there is no hallucination; nobody is told to be wrong."""
+    writer = Says(lambda p, k: "It depends.")
+    settings = {"test": "none", "instructed": False}
+    report, rows = run(BUILDER, tmp_path, [TALK], settings, writer=writer)
+    (asked,) = writer.asked
+    assert [m.content for m in asked.messages] == ["A shop.", "And when will it be here?"]
+    found = {r["strategy"]: r["rejected"] for r in rows}
+    assert {k: v[-1]["content"] if isinstance(v, list) else v for k, v in found.items()} == {
+        "neglect": "It depends.",
+        "misunderstanding": "It left on Monday.",
+    }
+    assert report.dropped[capo.NO_WRITER] == 1

@@ -154,6 +154,8 @@ BREAKABLE = [
     (NeverOffers("discounts", "offer"), ON, "Fine."),
     (NeverOffers("delivery dates", "promise"), ON, "Fine."),
     (Marks("emoji", wanted=False), ON, "Fine."),
+    (Marks("exclamation", wanted=False), ON, "It is done. 4.50 dollars in all. Your team"),
+    (Marks("exclamation", wanted=False), ON, "Who?"),
     (Marks("link"), ON, "It is done. See https://a.org."),
     (Longest(12), ON, "Fine."),
     (Longest(2, "sentences"), ON, "Fine."),
@@ -178,6 +180,12 @@ def test_every_template_is_tested():
     assert {type(c) for c, *_ in CASES} == {type(c) for c, *_ in BREAKABLE} == set(CHECKS.values())
 
 
+def test_an_exclamation_mark_stands_for_the_last_full_stop():
+    said = Turn((), "It is done. 4.50 dollars in all. Your team")
+    first = Marks("exclamation", wanted=False).breaking(said, random.Random(0))[0]
+    assert first == "It is done. 4.50 dollars in all! Your team"
+
+
 RULES = {
     'bank: go through these steps in order: "Hi"; run query; "Bye now".': Steps(("Hi", "Bye now")),
     'x: after "A b?": "C d.".': After("A b?", "C d."),
@@ -186,12 +194,16 @@ RULES = {
     "Answer in at most two sentences.": Longest(2, "sentences"),
     "Replies must not exceed 50 words.": Longest(50),
     "Keep it under 20 words.": Longest(19),
+    "Use no fewer than three sentences.": None,  # the least, not the most
+    "Write not less than 20 words.": None,
     "Ask only one question at a time.": OneQuestion(),
     "Never use the words 'guys' or 'cheap'.": NeverSays(("guys", "cheap")),
     "Do not use emojis.": Marks("emoji", wanted=False),
     "Never offer discounts to customers.": NeverOffers("discounts", "offer"),
     "Do not promise a delivery date.": NeverOffers("delivery date", "promise"),
     "Never offer a refund unless the item is broken.": None,  # only forbidden on a condition
+    "When you explain delivery, do not mention express.": None,
+    "If a customer is angry, do not use exclamation marks.": None,
     "Do not discuss competitors with the customer.": NeverOffers("competitors", "mention"),
     "Greet the customer warmly.": Greets(),
     "Never greet the customer.": None,

@@ -178,6 +178,16 @@ def test_by_rules_alone(tmp_path):
     assert lineage.of(row)["id"] == "c1"
 
 
+def test_a_conversation_keeps_the_rules_that_it_carries(tmp_path):
+    """Also one that no pattern takes for an order: its agent followed it, so the prompt has to show it."""
+    own = ["The word is parcel, not package.", "Greet the customer."]
+    write_rows([talk("My order?", "c1", "Hello! Which one?", guardrails=own)], tmp_path / "in.jsonl")
+    rows, _ = run(tmp_path, file=tmp_path / "in.jsonl", form="pairs")
+    assert [(r["rule"], r["guardrails"]) for r in rows] == [("Greet the customer.", own)]
+    rows, _ = run(tmp_path, file=tmp_path / "in.jsonl", form="pairs", show="followed")
+    assert [r["guardrails"] for r in rows] == [["Greet the customer."]]
+
+
 def test_pairs_and_policies_by_task(tmp_path):
     policy = document(
         tmp_path,

@@ -63,7 +63,7 @@ def test_filter(file):
     with pytest.raises(HalignError, match="exists; replace it with --overwrite"):
         run("filter", file, out, "--where", "words < 9")
     for options, says in (
-        (["--budget", "1", "--where", "words > 1"], "--budget has no effect without --judge"),
+        (["--budget", "1", "--where", "words > 1"], "--budget would have no effect without --judge"),
         (["--judge", "http://x/v1", "--above", "1"], "--judge needs --model"),
         (["--judge", "http://x/v1", "--reward", "care"], "name one of them"),
         (["--where", "wrds > 1"], "did you mean 'words'"),

@@ -37,7 +37,7 @@ def arms(**more):
 
 
 def test_every_table_is_sound_at_every_size():
-    tables = [n for n in names() if n not in ("field", "frontier")]
+    tables = [n for n in names() if n not in ("field", "frontier", "guardrails")]
     assert tables == ["flow1", "flow2", "instructgpt", "raft", "rso", "spin", "sppo", "thesis"]
     for name in tables:
         for size in ("tiny", "demo", "full"):
@@ -168,6 +168,11 @@ def test_tuning_orders_arms_by_what_they_need():
     settings = resolve("instructgpt", "demo", {})
     assert needed(settings, all_arms(settings))["PPO"] == {"base", "SFT", "RM"}
     assert rounds(settings) == [["SFT"], ["PPO", "PPO-ptx", "PPO (true)"]]
+    settings["tune"]["arms"] = ["PPO"]
+    assert rounds(settings) == [["PPO"]]
+    settings["tune"]["arms"] = ["RM"]
+    with pytest.raises(HalignError, match=r"tune\.arms: RM has no learning rate to choose; .*PPO-ptx"):
+        rounds(settings)
 
 
 def test_commands_of_loops_name_their_reward():

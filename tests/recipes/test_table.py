@@ -27,7 +27,7 @@ from halign.rewards.rules import care_rules
 from halign.sampling import Sample
 from tests.conftest import make_llama, make_tokenizer
 
-TABLES = [n for n in names() if n not in ("field", "flow1", "frontier")]
+TABLES = [n for n in names() if n not in ("field", "flow1", "frontier", "guardrails")]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ is chosen over one that goes wrong with the context in one of three ways:
 - ``neglect``: the writer answers the last query alone;
 - ``hallucination``: it answers the last query alone, and makes up the context that is missing;
 - ``misunderstanding``: it answers from a part of the context that the query is not about; without a writer the reply is one that
-  the agent gave earlier in the conversation, to something else.
+  the agent gave earlier in the conversation, to something else. So it is, too, where the writer follows no instructions.
 
 ``random`` takes a reply of another conversation of the chunk: the control arm, which shows what is due to the strategies.
 """
@@ -48,7 +48,7 @@ SAME, NO_WORSE, NOTHING = (
     "negatives that are no worse",
     "turns for which a strategy has nothing",
 )
-NO_WRITER = "turns for which a strategy needs a writer"
+NO_WRITER = "turns for which a strategy needs a writer that follows instructions"
 
 
 class Settings(BuilderSettings):
@@ -64,6 +64,11 @@ class Settings(BuilderSettings):
         "auto",
         description="what tells whether a query depends on its context: the judge, log-probabilities of a local model, both "
         "(each has to agree), none (all are taken); auto: the judge if there is one, else log-probabilities, else none",
+    )
+    instructed: bool = Field(
+        True,
+        description="the writer follows instructions; false, of small models: it is asked the last query alone and no more, "
+        "misunderstanding goes by rule, and hallucination has nothing",
     )
     over: float = Field(0.5, ge=0, lt=1, description="of the judge: P(depends) above which a query does")
     gain: float = Field(
@@ -158,7 +163,10 @@ def negatives(
 ) -> list[Negative]:
     """The negatives of all queries, in order, as they were drawn or written."""
     plan = [(q, s) for q in queries for s in _strategies(q, settings, tools)]
-    asked = [(q, s, d) for q, s in plan if tools.writer is not None and (d := _dialogue(q, s)) is not None]
+    told = settings.instructed
+    asked = [
+        (q, s, d) for q, s in plan if tools.writer is not None and (d := _dialogue(q, s, told)) is not None
+    ]
     groups = (
         tools.write(
             [d for *_, d in asked], temperature=settings.temperature, max_new_tokens=settings.max_new_tokens
@@ -189,11 +197,13 @@ def _strategies(query: Query, settings: Settings, tools: Tools) -> Sequence[Stra
     return [_draws(query, tools, "strategy").choice(settings.strategies)]
 
 
-def _dialogue(query: Query, strategy: Strategy) -> Dialogue | None:
+def _dialogue(query: Query, strategy: Strategy, instructed: bool) -> Dialogue | None:
     """What the writer is asked for a strategy; None if it is not asked."""
     prompt = query.turn.prompt
     if strategy == "neglect":
         return alone(prompt)
+    if not instructed:
+        return None
     if strategy == "hallucination":
         return _told(alone(prompt), INVENT)
     return _told(prompt, MISTAKE) if strategy == "misunderstanding" else None

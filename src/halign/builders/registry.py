@@ -18,6 +18,7 @@ BUILT_IN: tuple[str, ...] = (
     "critique",
     "grade",
     "guardrails",
+    "interactive_translation",
     "multilingual",
     "parrot_ask",
     "policy_chats",

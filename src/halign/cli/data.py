@@ -11,46 +11,15 @@ from rich.console import Console
 
 from halign import checks, convert, lineage
 from halign.cli import data_views as views
+from halign.cli.options import File, Overwrite, Reading, reads
 from halign.curation.balance import Balance
 from halign.errors import HalignError
 from halign.examples import Example
 from halign.items import Kind
-from halign.readers import FORMATS, Data, read, write_jsonl
-from halign.readers.columns import parse_columns
+from halign.readers import Data, read, write_jsonl
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Check, show, count and convert data.")
 
-File = Annotated[
-    Path,
-    typer.Argument(
-        metavar="FILE",
-        help=".jsonl, .json, .csv, .tsv (.gz, .zst ...), .parquet, a folder of them or saved by [bold]datasets[/bold],"
-        " hub:owner/name.",
-        show_default=False,
-    ),
-]
-Format = Annotated[
-    str | None, typer.Option(help=f"Form of the rows: {', '.join(FORMATS[:-1])}. Default: found.")
-]
-Split = Annotated[str | None, typer.Option(help="Which split, where the source has several.")]
-Guardrails = Annotated[
-    str | None, typer.Option(help="Column that holds the rules, e.g. policy. Default: guardrails.")
-]
-ConversationColumn = Annotated[
-    str | None, typer.Option("--conversation", help="Column that names the conversation. Default: found.")
-]
-Pattern = Annotated[
-    str | None,
-    typer.Option(
-        "--conversation-pattern", help=r"Regular expression; its first group names it, e.g. '^(star-\d+)'."
-    ),
-]
-ColumnsOption = Annotated[
-    str | None,
-    typer.Option("--columns", help="Which column is what: prompt=question,chosen=answers[0\\].text."),
-]
-Encoding = Annotated[str | None, typer.Option(help="Of a text file that is not UTF-8, e.g. cp1252.")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave bad rows out, count them and list them.")]
 Model = Annotated[
     str | None, typer.Option(help="Model name or folder: its tokenizer and chat template count tokens.")
 ]
@@ -71,18 +40,13 @@ KIND_OF: dict[str, Kind] = {
 
 
 @app.command()
+@reads
 def check(
     file: File,
     model: Model = None,
     max_length: MaxLength = None,
-    skip_bad: SkipBad = False,
-    format: Format = None,
-    split: Split = None,
-    guardrails: Guardrails = None,
-    conversation: ConversationColumn = None,
-    conversation_pattern: Pattern = None,
-    columns: ColumnsOption = None,
-    encoding: Encoding = None,
+    *,
+    reading: Reading,
 ) -> None:
     """Find what is wrong: bad rows, duplicates, oddities; with --model also lengths, truncation and sharing.
 
@@ -91,14 +55,7 @@ def check(
     console = Console()
     data = read(
         file,
-        format=format,
-        split=split,
-        skip_bad=True,
-        guardrails=guardrails,
-        conversation=conversation,
-        conversation_pattern=conversation_pattern,
-        columns=parse_columns(columns) if columns else None,
-        encoding=encoding,
+        **reading.options(skip_bad=True),
     )
     views.list_skipped(console, data, SHOWN_ERRORS)
     views.print_table(console, f"{file.name}: structure", _structure(data))
@@ -117,38 +74,26 @@ def check(
         raise HalignError("--max-length has no effect without --model")
     for remark in checks.remarks(data):
         views.note(console, remark)
-    if data.skipped and not skip_bad:
+    if data.skipped and not reading.skip_bad:
         views.note(console, "mend the bad rows, or leave them out with --skip-bad")
         raise typer.Exit(2)
     views.good(console, f"{len(data):,} examples are well formed")
 
 
 @app.command()
+@reads
 def show(
     file: File,
     number: Annotated[int, typer.Option("-n", "--number", help="How many examples.", min=1)] = 3,
     start: Annotated[int, typer.Option(help="First example, counted from 0.", min=0)] = 0,
-    skip_bad: SkipBad = False,
-    format: Format = None,
-    split: Split = None,
-    guardrails: Guardrails = None,
-    conversation: ConversationColumn = None,
-    conversation_pattern: Pattern = None,
-    columns: ColumnsOption = None,
-    encoding: Encoding = None,
+    *,
+    reading: Reading,
 ) -> None:
     """Show examples as conversations: rules, turns, and what could have been said instead."""
     console = Console()
     data = read(
         file,
-        format=format,
-        split=split,
-        skip_bad=skip_bad,
-        guardrails=guardrails,
-        conversation=conversation,
-        conversation_pattern=conversation_pattern,
-        columns=parse_columns(columns) if columns else None,
-        encoding=encoding,
+        **reading.options(),
     )
     views.note(console, f"read as {data.format}, because {data.why}")
     if start >= len(data):
@@ -161,6 +106,7 @@ def show(
 
 
 @app.command()
+@reads
 def stats(
     file: File,
     model: Model = None,
@@ -168,28 +114,13 @@ def stats(
     against: Annotated[
         Path | None, typer.Option(help="A test file: what it shares with FILE.", show_default=False)
     ] = None,
-    skip_bad: SkipBad = False,
-    format: Format = None,
-    split: Split = None,
-    guardrails: Guardrails = None,
-    conversation: ConversationColumn = None,
-    conversation_pattern: Pattern = None,
-    columns: ColumnsOption = None,
-    encoding: Encoding = None,
+    *,
+    reading: Reading,
 ) -> None:
     """Count: kinds, turns, lengths (words; tokens with --model), labels, ranks, length bias, guardrails; overlap
     with --against."""
     console = Console()
-    options: dict[str, Any] = {
-        "split": split,
-        "skip_bad": skip_bad,
-        "guardrails": guardrails,
-        "conversation": conversation,
-        "conversation_pattern": conversation_pattern,
-        "columns": parse_columns(columns) if columns else None,
-        "encoding": encoding,
-    }
-    data = read(file, format=format, **options)
+    data = read(file, **reading.options())
     if model is None and max_length is not None:
         raise HalignError("--max-length has no effect without --model")
     views.list_skipped(console, data, SHOWN_ERRORS)
@@ -208,7 +139,7 @@ def stats(
     if model is not None:
         _print_tokens(console, data, model, max_length)
     if against is not None:
-        overlap = checks.split_overlap(data, read(against, **options))
+        overlap = checks.split_overlap(data, read(against, **reading.options(format=None)))
         rows = [
             ("shared conversations", f"{len(overlap.conversations):,}"),
             ("same text", f"{overlap.exact:,}"),
@@ -220,6 +151,7 @@ def stats(
 
 
 @app.command("convert")
+@reads
 def convert_file(
     file: File,
     to: Annotated[str, typer.Option(help="pairs, rankings, singles or messages.", show_default=False)],
@@ -234,15 +166,9 @@ def convert_file(
             help="For singles: scores from here on are good. Default: the best are good, the rest bad."
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
-    skip_bad: SkipBad = False,
-    format: Format = None,
-    split: Split = None,
-    guardrails: Guardrails = None,
-    conversation: ConversationColumn = None,
-    conversation_pattern: Pattern = None,
-    columns: ColumnsOption = None,
-    encoding: Encoding = None,
+    overwrite: Overwrite = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Write the examples in another form, as canonical JSONL. The output appears whole or not at all."""
     console = Console()
@@ -252,14 +178,7 @@ def convert_file(
         raise HalignError(f"{output} exists; replace it with --overwrite, or name another --output")
     data = read(
         file,
-        format=format,
-        split=split,
-        skip_bad=skip_bad,
-        guardrails=guardrails,
-        conversation=conversation,
-        conversation_pattern=conversation_pattern,
-        columns=parse_columns(columns) if columns else None,
-        encoding=encoding,
+        **reading.options(),
     )
     made = _converted(data, to, how, threshold)
     if not made.examples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from halign.cli import data_views as views
-from halign.cli.data import ColumnsOption, ConversationColumn, Format, Guardrails, Pattern, SkipBad, Split
-from halign.cli.data_output import SHOWN_ERRORS, Overwrite
+from halign.cli.data_output import SHOWN_ERRORS
+from halign.cli.options import Overwrite, Reading, Remote, asks, reads
 from halign.cli.pace import Pace
 from halign.cli.samplers import refuse, sampler_at, sampler_here
 from halign.errors import HalignError
@@ -24,6 +25,8 @@ AT = "With --endpoint: "
 NONE, SAME = "none", "same"
 
 
+@reads
+@asks("--endpoint")
 def build(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="Which builder; alone, its settings are shown.")
@@ -53,30 +56,10 @@ def build(
     judge_llm: Annotated[
         str | None, typer.Option(help="With --judge ADDRESS: the model's name there.")
     ] = None,
-    key_env: Annotated[str | None, typer.Option(help=f"{AT}environment variable that holds the key.")] = None,
-    concurrency: Annotated[
-        int | None, typer.Option(help=f"{AT}requests in flight at most. Default: 8.", min=1)
-    ] = None,
-    input_price: Annotated[
-        float | None, typer.Option(help=f"{AT}price of a million prompt tokens.", min=0)
-    ] = None,
-    output_price: Annotated[
-        float | None, typer.Option(help=f"{AT}price of a million reply tokens.", min=0)
-    ] = None,
-    budget: Annotated[
-        float | None, typer.Option(help=f"{AT}stop before this is exceeded; needs prices.", min=0)
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help=f"{AT}say what it would cost, ask and write nothing.")
-    ] = False,
     overwrite: Overwrite = False,
-    skip_bad: SkipBad = False,
-    format: Format = None,
-    split: Split = None,
-    guardrails: Guardrails = None,
-    conversation: ConversationColumn = None,
-    conversation_pattern: Pattern = None,
-    columns: ColumnsOption = None,
+    *,
+    remote: Remote,
+    reading: Reading,
 ) -> None:
     """Build examples: by rules alone where the builder can, else with a model here or behind an endpoint.
 
@@ -86,8 +69,6 @@ def build(
     from halign.builders import build as run
     from halign.builders import find, resolve
     from halign.config import parse_overrides
-    from halign.curation.source import RowSource
-    from halign.readers.columns import parse_columns
 
     console = Console()
     if list_all:
@@ -102,29 +83,11 @@ def build(
     if output is None:
         raise HalignError(f"halign data build {name} {file}: where to? Name the new file, OUT.jsonl")
     resolved = resolve(builder, parse_overrides(settings or ()))
-    remote = {
-        "key_env": key_env,
-        "concurrency": concurrency,
-        "input_price": input_price,
-        "output_price": output_price,
-        "budget": budget,
-    }
-    tools = tools_of(builder, model, endpoint, llm, judge, judge_llm, remote)
+    tools = tools_of(builder, model, endpoint, llm, judge, judge_llm, remote.settings())
     if builder.read is not None:
-        given = {"format": format, "split": split, "guardrails": guardrails, "conversation": conversation}
-        given |= {"columns": columns, "conversation_pattern": conversation_pattern}
-        refuse({**given, "skip_bad": skip_bad}, f"with {name}, which reads its file in its own way")
-    source = RowSource(
-        file,
-        format=format,
-        split=split,
-        skip_bad=skip_bad,
-        guardrails=guardrails,
-        conversation=conversation,
-        conversation_pattern=conversation_pattern,
-        columns=parse_columns(columns) if columns else None,
-    )
-    if dry_run:
+        refuse(asdict(reading), f"with {name}, which reads its file in its own way")
+    source = reading.source(file)
+    if remote.dry_run:
         _plan(builder, source, resolved, tools)
         return
     clients = _clients(tools)

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from halign.cli.data import ConversationColumn, File, Format, Guardrails, Pattern, SkipBad, Split
+from halign.cli.options import File, Reading, reads
 from halign.cli.pace import Pace
 from halign.curation.minhash import NEAR
 
 
+@reads
 def card(
     file: File,
     output: Annotated[Path, typer.Option(help="The page, .html.", show_default=False)],
@@ -22,29 +23,16 @@ def card(
     threshold: Annotated[
         float, typer.Option(help="Similarity from which rows are near-duplicates, above 0 up to 1.")
     ] = NEAR,
-    skip_bad: SkipBad = False,
-    format: Format = None,
-    split: Split = None,
-    guardrails: Guardrails = None,
-    conversation: ConversationColumn = None,
-    conversation_pattern: Pattern = None,
+    *,
+    reading: Reading,
 ) -> None:
     """Write a self-contained page: counts, lengths, balance, repeats, examples, licence and source, how it was built.
 
     Title, description, licence and source may also stand in FILE.card.yaml beside the data.
     """
-    from halign.curation.source import RowSource
     from halign.reporting.data_card import data_card
 
-    rows = RowSource(
-        file,
-        format=format,
-        split=split,
-        skip_bad=skip_bad,
-        guardrails=guardrails,
-        conversation=conversation,
-        conversation_pattern=conversation_pattern,
-    )
+    rows = reading.source(file)
     said = {"title": title, "description": description, "licence": licence, "source": source}
     about = {k: v for k, v in said.items() if v}
     typer.echo(

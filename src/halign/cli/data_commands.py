@@ -9,6 +9,7 @@ from halign.cli import (
     data_dedupe,
     data_filter,
     data_mix,
+    data_prompts,
     data_split,
     data_trace,
 )
@@ -22,5 +23,6 @@ app.command("dedupe")(data_dedupe.dedupe)
 app.command("decontaminate")(data_decontaminate.decontaminate)
 app.command("split")(data_split.split)
 app.command("build")(data_build.build)
+app.add_typer(data_prompts.app, name="prompts")
 app.command("card")(data_card.card)
 app.command("trace")(data_trace.trace)

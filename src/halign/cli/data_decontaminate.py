@@ -11,12 +11,13 @@ from rich.padding import Padding
 from rich.text import Text
 
 from halign.cli import data_views as views
-from halign.cli.data import ConversationColumn, File, Format, Guardrails, Pattern, SkipBad, Split
-from halign.cli.data_output import Dropped, Output, Overwrite, print_outcome
+from halign.cli.data_output import print_outcome
+from halign.cli.options import Dropped, File, Output, Overwrite, Reading, reads
 from halign.cli.pace import Pace
 from halign.curation.minhash import NEAR
 
 
+@reads
 def decontaminate(
     file: File,
     output: Output,
@@ -48,29 +49,17 @@ def decontaminate(
     show: Annotated[int, typer.Option("-n", "--number", help="How many matches to show.", min=0)] = 5,
     dropped: Dropped = False,
     overwrite: Overwrite = False,
-    skip_bad: SkipBad = False,
-    format: Format = None,
-    split: Split = None,
-    guardrails: Guardrails = None,
-    conversation: ConversationColumn = None,
-    conversation_pattern: Pattern = None,
+    *,
+    reading: Reading,
 ) -> None:
     """Leave out rows that share a run of words with a test set, or a short text of it, or nearly a whole text; show what they
     share. All messages and responses of a row are searched; memory grows with the test sets only.
     """
     from halign.curation.decontaminate import decontaminate as leave_out
-    from halign.curation.source import RowSource, check_output
+    from halign.curation.source import check_output
 
     check_output(output, overwrite, file, *against)
-    source = RowSource(
-        file,
-        format=format,
-        split=split,
-        skip_bad=skip_bad,
-        guardrails=guardrails,
-        conversation=conversation,
-        conversation_pattern=conversation_pattern,
-    )
+    source = reading.source(file)
     outcome, matches, tests = leave_out(
         source,
         output,

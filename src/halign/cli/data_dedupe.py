@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from halign.cli import data_views as views
-from halign.cli.data import ConversationColumn, File, Format, Guardrails, Pattern, SkipBad, Split
-from halign.cli.data_output import Dropped, Output, Overwrite, print_outcome
+from halign.cli.data_output import print_outcome
+from halign.cli.options import Dropped, File, Output, Overwrite, Reading, reads
 from halign.cli.pace import Pace
 from halign.curation.minhash import NEAR
 
@@ -26,6 +26,7 @@ class Keep(StrEnum):
     BEST = "best"
 
 
+@reads
 def dedupe(
     file: File,
     output: Output,
@@ -54,30 +55,18 @@ def dedupe(
     ] = None,
     dropped: Dropped = False,
     overwrite: Overwrite = False,
-    skip_bad: SkipBad = False,
-    format: Format = None,
-    split: Split = None,
-    guardrails: Guardrails = None,
-    conversation: ConversationColumn = None,
-    conversation_pattern: Pattern = None,
+    *,
+    reading: Reading,
 ) -> None:
     """Leave out rows that are the same as another, or nearly. Rows are streamed; memory grows by some 60 bytes a row."""
     from halign.curation.dedupe import dedupe as leave_out
-    from halign.curation.source import RowSource, check_output
+    from halign.curation.source import check_output
     from halign.errors import HalignError
 
     if score is not None and keep is Keep.FIRST:
         raise HalignError("--score has no effect without --keep best")
     check_output(output, overwrite, file)
-    source = RowSource(
-        file,
-        format=format,
-        split=split,
-        skip_bad=skip_bad,
-        guardrails=guardrails,
-        conversation=conversation,
-        conversation_pattern=conversation_pattern,
-    )
+    source = reading.source(file)
     outcome, found = leave_out(
         source,
         output,

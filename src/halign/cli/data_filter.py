@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from halign.cli.data import ConversationColumn, File, Format, Guardrails, Pattern, SkipBad, Split
-from halign.cli.data_output import Dropped, Output, Overwrite, print_outcome
+from halign.cli.data_output import print_outcome
+from halign.cli.options import Dropped, File, Output, Overwrite, Reading, Remote, asks, reads
 from halign.cli.pace import Pace
+from halign.cli.samplers import refuse
 from halign.errors import HalignError
 
 AT = "With --judge: "
@@ -24,6 +25,8 @@ class Over(StrEnum):
     MAX = "max"
 
 
+@reads
+@asks("--judge")
 def filter(
     file: File,
     output: Output,
@@ -55,30 +58,11 @@ def filter(
     criteria: Annotated[
         str | None, typer.Option(help=f"{AT}what is graded. Default: accuracy (AlpaGasus).")
     ] = None,
-    key_env: Annotated[str | None, typer.Option(help=f"{AT}environment variable that holds the key.")] = None,
-    concurrency: Annotated[
-        int | None, typer.Option(help=f"{AT}requests in flight at most. Default: 8.", min=1)
-    ] = None,
-    input_price: Annotated[
-        float | None, typer.Option(help=f"{AT}price of a million prompt tokens.", min=0)
-    ] = None,
-    output_price: Annotated[
-        float | None, typer.Option(help=f"{AT}price of a million reply tokens.", min=0)
-    ] = None,
-    budget: Annotated[
-        float | None, typer.Option(help=f"{AT}stop before this is exceeded; needs prices.", min=0)
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help=f"{AT}say what it would cost, ask nothing.")
-    ] = False,
     dropped: Dropped = False,
     overwrite: Overwrite = False,
-    skip_bad: SkipBad = False,
-    format: Format = None,
-    split: Split = None,
-    guardrails: Guardrails = None,
-    conversation: ConversationColumn = None,
-    conversation_pattern: Pattern = None,
+    *,
+    remote: Remote,
+    reading: Reading,
 ) -> None:
     """Keep the rows for which every condition holds and whose responses are graded high enough; grades stay in the rows.
 
@@ -87,41 +71,24 @@ def filter(
     """
     from halign.curation.conditions import Condition
     from halign.curation.filter import ByJudge, ByReward, keep
-    from halign.curation.source import RowSource, check_output
+    from halign.curation.source import check_output
     from halign.rewards.find import find_reward
 
-    remote = {
-        "model": model,
-        "criteria": criteria,
-        "key_env": key_env,
-        "concurrency": concurrency,
-        "input_price": input_price,
-        "output_price": output_price,
-        "budget": budget,
-    }
-    given = [name for name, value in {**remote, "dry_run": dry_run or None}.items() if value is not None]
-    if judge is None and given:
-        raise HalignError(f"--{given[0].replace('_', '-')} has no effect without --judge")
+    asked = {"model": model, "criteria": criteria}
+    if judge is None:
+        refuse({**asked, **remote.given()}, "without --judge")
     if judge is not None and reward is not None:
         raise HalignError("--judge and --reward both grade: name one of them")
     check_output(output, overwrite, file)
-    source = RowSource(
-        file,
-        format=format,
-        split=split,
-        skip_bad=skip_bad,
-        guardrails=guardrails,
-        conversation=conversation,
-        conversation_pattern=conversation_pattern,
-    )
+    source = reading.source(file)
     grader: Any = None
     settings: dict[str, Any] = {}
     note: Callable[[], str] = str
     if judge is not None:
-        scorer = _scorer(judge, remote)
+        scorer = _scorer(judge, {**asked, **remote.settings()})
         grader = ByJudge(scorer)
         settings = {"judge": judge, "model": model, "criteria": scorer.criteria}
-        if dry_run:
+        if remote.dry_run:
             typer.echo(grader.dry_run(source, [Condition(text) for text in where or ()]))
             return
         note = partial(_spent, scorer.client.spent)

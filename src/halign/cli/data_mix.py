@@ -9,12 +9,12 @@ import typer
 from rich.console import Console
 
 from halign.cli import data_views as views
-from halign.cli.data import SkipBad
-from halign.cli.data_output import Output, Overwrite
+from halign.cli.options import Output, Overwrite, Reading, reads
 from halign.cli.pace import Pace
 from halign.errors import HalignError
 
 
+@reads
 def mix(
     sources: Annotated[
         list[str],
@@ -40,13 +40,14 @@ def mix(
         bool, typer.Option("--repeat", help="Where a file has too few rows, take all of them again.")
     ] = False,
     overwrite: Overwrite = False,
-    skip_bad: SkipBad = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Mix files by weight or by size. Counts are exact (largest remainder), rows are drawn without replacement, and the files are
     evenly interleaved; the same seed gives the same file.
     """
     from halign.curation import mix as mixing
-    from halign.curation.source import RowSource, check_output
+    from halign.curation.source import check_output
 
     if size is not None and sizes is not None:
         raise HalignError("--size and --sizes: give one of them")
@@ -59,7 +60,7 @@ def mix(
     for n in wanted or [0]:
         check_output(mixing.sized(output, n, len(set(wanted)) > 1), overwrite, *files)
     made = mixing.mix(
-        [RowSource(f, skip_bad=skip_bad) for f in files],
+        [reading.source(f) for f in files],
         output,
         weights=[w for _, w in named] if wanted else [None] * len(named),
         counts=counts,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.console import Console
 
 from halign.cli import data_views as views
@@ -14,14 +12,6 @@ from halign.curation.output import Outcome, dropped_path
 from halign.errors import DataError
 
 SHOWN_ERRORS = 20
-
-Output = Annotated[
-    Path, typer.Argument(metavar="OUT", help="The new file, .jsonl or .jsonl.gz.", show_default=False)
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
-Dropped = Annotated[
-    bool, typer.Option("--dropped", help="Write the rows left out, with the reason, to OUT.dropped.jsonl.")
-]
 
 
 def print_outcome(

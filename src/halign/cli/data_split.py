@@ -10,9 +10,8 @@ import typer
 from rich.console import Console
 
 from halign.cli import data_views as views
-from halign.cli.data import ConversationColumn, File, Format, Guardrails, Pattern, SkipBad
-from halign.cli.data import Split as SplitOption
 from halign.cli.data_output import SHOWN_ERRORS
+from halign.cli.options import File, Reading, reads
 from halign.cli.pace import Pace
 from halign.curation.minhash import NEAR
 from halign.errors import HalignError
@@ -22,6 +21,7 @@ class By(StrEnum):
     CONVERSATION = "conversation"
 
 
+@reads
 def split(
     file: File,
     output: Annotated[
@@ -43,28 +43,15 @@ def split(
         typer.Option(help="With --together: similarity from which prompts are nearly the same, 0 to 1."),
     ] = NEAR,
     seed: Annotated[int, typer.Option(help="For the order in which conversations are dealt out.", min=0)] = 0,
-    skip_bad: SkipBad = False,
-    format: Format = None,
-    split: SplitOption = None,
-    guardrails: Guardrails = None,
-    conversation: ConversationColumn = None,
-    conversation_pattern: Pattern = None,
+    *,
+    reading: Reading,
 ) -> None:
     """Split a file by conversation. Shares are met to within a conversation; the folder appears whole or not at all."""
-    from halign.curation.source import RowSource
     from halign.curation.split import split as parted
 
     if threshold != NEAR and not together:
         raise HalignError("--threshold has no effect without --together")
-    source = RowSource(
-        file,
-        format=format,
-        split=split,
-        skip_bad=skip_bad,
-        guardrails=guardrails,
-        conversation=conversation,
-        conversation_pattern=conversation_pattern,
-    )
+    source = reading.source(file)
     made = parted(
         source,
         output,

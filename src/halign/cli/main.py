@@ -10,7 +10,23 @@ import warnings
 import typer
 
 import halign
-from halign.cli import chat, compare, data_commands, demo, merge, methods, report, run, sample, score, train
+from halign.cli import (
+    audit,
+    chat,
+    compare,
+    data_commands,
+    demo,
+    evaluate,
+    harness,
+    merge,
+    methods,
+    rate,
+    report,
+    run,
+    sample,
+    score,
+    train,
+)
 from halign.errors import HalignError
 
 app = typer.Typer(
@@ -44,8 +60,12 @@ app.command("sample")(sample.sample)
 app.command("score")(score.score)
 app.command("chat")(chat.chat)
 app.command("compare")(compare.compare)
+app.command("rate")(rate.rate)
+app.command("audit")(audit.audit)
+app.command("evaluate")(evaluate.evaluate)
+app.command("harness")(harness.harness)
 app.command("merge")(merge.merge)
-app.command("run", context_settings={"help_option_names": []})(run.run)
+app.command("run", context_settings={"help_option_names": [], "ignore_unknown_options": True})(run.run)
 app.command("report")(report.report)
 
 

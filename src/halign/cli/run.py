@@ -15,6 +15,8 @@ from halign.config import parse_overrides
 from halign.errors import HalignError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from halign.recipes.recipe import Recipe
 
 
@@ -120,6 +122,8 @@ def run(
 
     halign run instructgpt model=Qwen/Qwen3-0.6B data=conversations.jsonl world=null judge=my.module:assess
 
+    halign run guardrails --policy policy.md --conversations chats.jsonl --model Qwen/Qwen3-0.6B
+
     halign run grpo model=Qwen/Qwen3-0.6B data=prompts.jsonl reward=runs/rm --output runs/grpo
     """
     from halign.recipes import run as recipes
@@ -130,8 +134,10 @@ def run(
         return
     if name is None:
         raise HalignError("say what to run: `halign run --help` lists recipes and loops")
-    words = list(settings or [])
-    if is_loop(name, loop):
+    looping = is_loop(name, loop)
+    own = {} if looping else recipes.find(name).options
+    words = settings_of(settings or (), own, options_of(context))
+    if looping:
         from halign.cli.loop import run_loop
 
         run_loop(name, words, output, config, overwrite, quiet)
@@ -147,6 +153,40 @@ def run(
         found.tune(resolved, folder, workers, SilentBoard() if quiet else RichBoard())
     else:
         run_recipe(found, resolved, folder, words, size, workers, quiet)
+
+
+def options_of(context: typer.Context) -> list[str]:
+    """The options of this command, as they are written."""
+    return [o for p in context.command.params for o in p.opts if o.startswith("--")]
+
+
+def settings_of(words: Sequence[str], options: Mapping[str, str], known: Sequence[str] = ()) -> list[str]:
+    """The words as settings: an option of the recipe's and its value become ``key=value``.
+
+    >>> settings_of(["--policy", "p.md", "seed=1", "--llm=http://x"], {"--policy": "policy", "--llm": "llm.url"})
+    ['policy=p.md', 'seed=1', 'llm.url=http://x']
+
+    Args:
+        known: options of the command itself, for hints.
+
+    Raises:
+        HalignError: an option that there is not, or one without a value.
+    """
+    out, waiting = [], iter(words)
+    for word in waiting:
+        if not word.startswith("-"):
+            out.append(word)
+            continue
+        option, equals, value = word.partition("=")
+        if option not in options:
+            near = difflib.get_close_matches(option, [*options, *known], 1)
+            hint = f"did you mean {near[0]}?" if near else "settings are written key=value"
+            raise HalignError(f"no option {option}; {hint}")
+        given = value if equals else next(waiting, None)
+        if given is None or (not equals and given.startswith("--")):
+            raise HalignError(f"{option} needs a value")
+        out.append(f"{options[option]}={given}")
+    return out
 
 
 def run_recipe(

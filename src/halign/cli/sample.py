@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import Progress
 
+from halign.cli.options import Remote, asks
 from halign.cli.samplers import refuse, sampler_at, sampler_here
 
 if TYPE_CHECKING:
     from halign.dialogue import Dialogue
     from halign.sampling import Sample
 
-AT_ENDPOINTS = "With --endpoint: "
 
-
+@asks("--endpoint")
 def sample(
     model: Annotated[
         str, typer.Option(help="Folder, run folder or hub name; with --endpoint its name there.")
@@ -51,42 +51,19 @@ def sample(
         str | None,
         typer.Option(help="Address of an OpenAI-compatible server, such as http://localhost:8000/v1."),
     ] = None,
-    key_env: Annotated[
-        str | None, typer.Option(help=f"{AT_ENDPOINTS}environment variable that holds the key.")
-    ] = None,
-    concurrency: Annotated[
-        int | None, typer.Option(help=f"{AT_ENDPOINTS}requests in flight at most. Default: 8.", min=1)
-    ] = None,
-    input_price: Annotated[
-        float | None, typer.Option(help=f"{AT_ENDPOINTS}price of a million prompt tokens.", min=0)
-    ] = None,
-    output_price: Annotated[
-        float | None, typer.Option(help=f"{AT_ENDPOINTS}price of a million reply tokens.", min=0)
-    ] = None,
-    budget: Annotated[
-        float | None, typer.Option(help=f"{AT_ENDPOINTS}stop before this is exceeded; needs prices.", min=0)
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option(help=f"{AT_ENDPOINTS}say what it would cost, ask nothing.")
-    ] = False,
+    *,
+    remote: Remote,
 ) -> None:
     """Ask a model every prompt of a file and write its replies. Replies of an endpoint are cached: the same command after an
     interruption pays for nothing twice.
     """
     from halign.readers import read_prompts
 
-    remote: dict[str, Any] = {
-        "key_env": key_env,
-        "concurrency": concurrency,
-        "input_price": input_price,
-        "output_price": output_price,
-        "budget": budget,
-    }
     if endpoint:
         local = {"top_k": top_k, "prefix": prefix, "device": device, "quantize": quantize, "engine": engine}
         refuse({**local, "top_k": top_k or None}, "with --endpoint")
     else:
-        refuse({**remote, "dry_run": dry_run}, "without --endpoint")
+        refuse(remote.given(), "without --endpoint")
     asked = read_prompts(prompts)[:limit]
     settings: dict[str, Any] = {
         "n": n,
@@ -97,8 +74,8 @@ def sample(
         "seed": seed,
     }
     if endpoint:
-        there = sampler_at(endpoint, model, **remote)
-        if dry_run:
+        there = sampler_at(endpoint, model, **remote.settings())
+        if remote.dry_run:
             typer.echo(there.dry_run(asked, **settings))
             return
         try:

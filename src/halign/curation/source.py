@@ -87,6 +87,7 @@ class RowSource:
         file: path of a file, or whatever else ``halign.readers.read`` takes.
         skip_bad: leave bad rows out; they are listed in ``skipped`` by the first reading.
         columns: known name -> where its value is found, for columns of other names.
+        encoding: of a text file that is not UTF-8.
 
     Raises:
         HalignError: while it is read: no such file, or a bad row.
@@ -103,8 +104,9 @@ class RowSource:
         conversation: str | None = None,
         conversation_pattern: str | None = None,
         columns: Mapping[str, str] | None = None,
+        encoding: str | None = None,
     ) -> None:
-        self.file, self.split, self.skip_bad = file, split, skip_bad
+        self.file, self.split, self.skip_bad, self.encoding = file, split, skip_bad, encoding
         self.options = Options(format, guardrails, conversation, conversation_pattern, columns)
         self.named = conversation is not None or conversation_pattern is not None
         self.skipped: list[DataError] = []
@@ -114,6 +116,7 @@ class RowSource:
     def settings(self) -> dict[str, Any]:
         """The options that were given, for the lineage."""
         given = {**vars(self.options), "split": self.split, "skip_bad": self.skip_bad or None}
+        given |= {"encoding": self.encoding}
         return {k: v for k, v in given.items() if v is not None}
 
     def __iter__(self) -> Iterator[Row]:
@@ -123,7 +126,7 @@ class RowSource:
             DataError: at the first bad row, unless they are skipped; rows of two formats.
         """
         parse = RowParser(self.options)
-        source = rows_of(self.file, self.split)
+        source = rows_of(self.file, self.split, self.encoding)
         self.skipped = []
         kind = ""
         for number, row in source.rows:

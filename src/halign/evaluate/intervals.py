@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from halign.evaluate.clusters import coded, covariance, quantile
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -55,10 +57,8 @@ def mean(values: Sequence[float], clusters: Sequence[Hashable], *, level: float 
         ValueError: no values, or a single cluster, whose spread nobody can know.
     """
     x, codes, groups = _grouped(values, clusters)
-    if groups < 2:
-        raise ValueError(f"an interval needs at least two conversations, got {groups}")
     m = float(x.mean())
-    half = float(stats.t.ppf((1 + level) / 2, groups - 1)) * _variance(x, codes, groups) ** 0.5
+    half = _variance(x, codes, groups) ** 0.5 * quantile(level, groups)
     return Interval(m, m - half, m + half, len(x), groups)
 
 
@@ -78,14 +78,24 @@ def share(values: Sequence[bool], clusters: Sequence[Hashable], *, level: float 
     else:
         variance = _variance(x, codes, groups)
         effective = min(float(n), p * (1 - p) / variance) if variance > 0 else float(groups)
-    z = (
-        float(stats.t.ppf((1 + level) / 2, groups - 1))
-        if groups > 2
-        else float(stats.norm.ppf((1 + level) / 2))
-    )
-    centre = (p + z**2 / (2 * effective)) / (1 + z**2 / effective)
-    half = z / (1 + z**2 / effective) * (p * (1 - p) / effective + z**2 / (4 * effective**2)) ** 0.5
-    return Interval(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), n, groups)
+    return _wilson(x, effective, groups, level)
+
+
+def rate(values: Sequence[float], clusters: Sequence[Hashable], *, level: float = 0.95) -> Interval:
+    """The mean of values in [0, 1] that may be fractions (a win 1, a tie 1/2), and its interval within [0, 1].
+
+    As ``share``, but ties spread less than draws of 0 and 1 would: n is replaced by p(1 - p) / clustered variance, however
+    large. Where no value differs from another, by the number of clusters.
+
+    Raises:
+        ValueError: a value outside [0, 1], or none.
+    """
+    x, codes, groups = _grouped(values, clusters)
+    p = float(x.mean())
+    if x.min() < 0 or x.max() > 1:
+        raise ValueError("values must lie within 0 and 1")
+    variance = _variance(x, codes, groups) if groups > 1 else 0.0
+    return _wilson(x, p * (1 - p) / variance if variance > 0 else float(groups), groups, level)
 
 
 def bootstrap(
@@ -142,12 +152,19 @@ def _grouped(values: Any, clusters: Sequence[Hashable]) -> tuple[np.ndarray, np.
         raise ValueError("no values")
     if not np.isfinite(x).all():
         raise ValueError("values must be finite")
-    order: dict[Hashable, int] = {}
-    codes = np.array([order.setdefault(c, len(order)) for c in clusters])
-    return x, codes, len(order)
+    codes, groups = coded(clusters)
+    return x, codes, groups
 
 
 def _variance(x: np.ndarray, codes: np.ndarray, groups: int) -> float:
     """Clustered variance of the mean."""
-    residuals = np.bincount(codes, weights=x - x.mean(), minlength=groups)
-    return float(groups / (groups - 1) * (residuals**2).sum() / len(x) ** 2)
+    return float(covariance((x - x.mean())[:, None], codes, groups)[0, 0])
+
+
+def _wilson(x: np.ndarray, effective: float, groups: int, level: float) -> Interval:
+    """Wilson's interval for a mean within [0, 1], as of ``effective`` independent draws."""
+    p = float(x.mean())
+    z = quantile(level, groups) if groups > 2 else float(stats.norm.ppf((1 + level) / 2))
+    centre = (p + z**2 / (2 * effective)) / (1 + z**2 / effective)
+    half = z / (1 + z**2 / effective) * (p * (1 - p) / effective + z**2 / (4 * effective**2)) ** 0.5
+    return Interval(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), len(x), groups)

@@ -201,12 +201,17 @@ def rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def append(file: Path, records: Iterable[Record | JudgedItem]) -> None:
-    """Add rows to a file, after cutting off a last line that an interruption tore."""
+    """Add records to a file, after cutting off a last line that an interruption tore."""
+    append_rows(file, map(to_row, records))
+
+
+def append_rows(file: Path, added: Iterable[Mapping[str, Any]]) -> None:
+    """Add JSON rows to a file, after cutting off a last line that an interruption tore."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with open(file, "ab+") as to:
         to.truncate(_whole(to))
-        for record in records:
-            to.write(json.dumps(to_row(record), ensure_ascii=False).encode() + b"\n")
+        for row in added:
+            to.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
 
 def _whole(file: IO[bytes]) -> int:

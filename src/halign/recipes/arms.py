@@ -2,6 +2,7 @@
 
 SFT: {from: base, objective: sft, learning_rate: 2e-4}          trained by an objective, on conversations
 RM:  {from: SFT, objective: reward, data: rankings}             a reward model, on ranked samples
+Ask: {from: base, objective: sft, roles: [user]}                a model of users, for a builder's ``models``
 PPO: {from: SFT, loop: ppo, reward: RM, kl: 0.1}                trained by a loop; a reward model's arm, `judge`, or words
 few: {from: base, prompt: few_shot, examples: 3}                not trained: three examples stand before the conversation
 """
@@ -104,7 +105,7 @@ class Arm:
     @property
     def of_conversations(self) -> bool:
         """True if it learns from the conversations, False if from samples."""
-        return all(p in PARTS for p in self.data.split("+"))
+        return of_parts(self.data)
 
     @property
     def earlier_rounds(self) -> list[Arm]:
@@ -128,6 +129,17 @@ class Arm:
         return self.way == "objective" and any(find(name).reads_values for name in parse_objective(self.by))
 
     @property
+    def is_user(self) -> bool:
+        """True if it learns users' turns alone, and so speaks as a user."""
+        roles = self.settings.get("roles", ())
+        return self.way == "objective" and ([roles] if isinstance(roles, str) else list(roles)) == ["user"]
+
+    @property
+    def answers(self) -> bool:
+        """True if its model can be asked for an assistant's reply."""
+        return not self.is_reward and not self.is_user
+
+    @property
     def label(self) -> str:
         """What it does, to stand after its name."""
         verb = "is trained by the loop" if self.way == "loop" else "is trained by"
@@ -147,24 +159,53 @@ def all_arms(settings: Mapping[str, Any]) -> dict[str, Arm]:
         arm = Arm.of(name, _complete(entry, settings))
         _check_earlier(f"arms.{name}.from", arm.start, arms)
         if not arm.of_conversations:
-            _check_earlier(f"samples.{arm.data}.from", samples_entry(settings, arm)["from"], arms)
+            for where, needed in behind(settings, f"arms.{name}.data", arm.data).items():
+                _check_earlier(where, needed, arms, users=".models." in where)
         arms[name] = arm
     return arms
 
 
-def samples_entry(settings: Mapping[str, Any], arm: Arm) -> Mapping[str, Any]:
-    """The samples that an arm learns from.
+def samples_entry(settings: Mapping[str, Any], where: str, name: str) -> Mapping[str, Any]:
+    """The samples of that name; ``where`` they are asked for goes into the message.
 
     Raises:
         HalignError: if there are none of that name, or they are of no model.
     """
     known = {n: e for n, e in settings["samples"].items() if e is not None}
-    if arm.data not in known:
+    if name not in known:
         there = ", ".join((*PARTS, "+".join(PARTS), *known))
-        raise HalignError(f"arms.{arm.name}.data: {arm.data!r} is none of {there}")
-    found: Mapping[str, Any] = known[arm.data]
-    if not found.get("from"):
-        raise HalignError(f"samples.{arm.data}: from: is needed, the model whose replies are ranked")
+        raise HalignError(f"{where}: {name!r} is none of {there}")
+    found: Mapping[str, Any] = known[name]
+    if not found.get("from") and not found.get("builder"):
+        raise HalignError(
+            f"samples.{name}: from: is needed, the model whose replies are ranked, or a builder: that makes them"
+        )
+    return found
+
+
+def source_of(entry: Mapping[str, Any]) -> str:
+    """What samples are made of: parts of the conversations, or other samples."""
+    return entry.get("of") or "train"
+
+
+def of_parts(data: str) -> bool:
+    """True of parts of the conversations joined by +, False of samples."""
+    return all(p in PARTS for p in data.split("+"))
+
+
+def behind(settings: Mapping[str, Any], where: str, name: str, seen: Sequence[str] = ()) -> dict[str, str]:
+    """Where it is said -> the arms with whose models samples are made, and the samples that those are made of.
+
+    Raises:
+        HalignError: as ``samples_entry``; for samples that are made of themselves.
+    """
+    if name in seen:
+        raise HalignError(f"{where}: {' of '.join((*seen, name))}: made of themselves")
+    entry = samples_entry(settings, where, name)
+    found = {f"samples.{name}.from": entry["from"]} if entry.get("from") else {}
+    found |= {f"samples.{name}.models.{k}": v for k, v in (entry.get("models") or {}).items()}
+    if not of_parts(source_of(entry)):
+        found |= behind(settings, f"samples.{name}.of", source_of(entry), (*seen, name))
     return found
 
 
@@ -179,8 +220,9 @@ def _complete(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str
     return dict(entry)
 
 
-def _check_earlier(where: str, name: str, arms: Mapping[str, Arm]) -> None:
-    there = ["base", *(a.name for a in arms.values() if not a.is_reward)]
+def _check_earlier(where: str, name: str, arms: Mapping[str, Arm], users: bool = False) -> None:
+    """``users``: models that speak as users will do as well."""
+    there = ["base", *(a.name for a in arms.values() if a.answers or (users and a.is_user))]
     if name not in there:
         raise HalignError(f"{where}: {name!r} is not an earlier model; there is {', '.join(there)}")
 

@@ -122,7 +122,7 @@ def responses(
     for form, rows in forms(unlike, scale).items():
         write_rows(rows, output / f"{form}.jsonl")
     held_out = world_module(world).conversations(drift_conversations, split="test", seed=seed)
-    write_rows(_drift_rows(policy, list(held_out)), output / "drift.jsonl")
+    write_rows(drift_rows(policy, list(held_out)), output / "drift.jsonl")
 
 
 def _graded(world: str, asked: Sequence[tuple[Any, str]], said: Sequence[Sequence[str]]) -> list[Answered]:
@@ -249,7 +249,7 @@ def _best_rest(
         yield from ((better, worse) for worse in replies if worse["score"] < top)
 
 
-def _drift_rows(policy: Any, conversations: Sequence[Any]) -> list[dict[str, Any]]:
+def drift_rows(policy: Any, conversations: Sequence[Any]) -> list[dict[str, Any]]:
     """Good replies of test conversations, the same with one guardrail broken, and what the model that training
     starts from thinks of both (nats).
     """

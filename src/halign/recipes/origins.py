@@ -37,7 +37,9 @@ def base_stage(settings: Mapping[str, Any]) -> Stage:
             "settings": dict(settings["base"]) if own is None else {},
         },
         title="Fetching the base model" if own else "Pretraining the base model",
-        why="A small language model reads conversations of careful and careless agents. It is cached.",
+        why="What training starts from, and what gains are counted from."
+        if own
+        else "A small language model reads conversations of careful and careless agents. It is cached.",
         cost=1 if own else 200,
     )
 
@@ -52,7 +54,7 @@ def data_stage(settings: Mapping[str, Any], histories: Sequence[str]) -> Stage:
             "world": settings["world"] if file is None else None,
             "world_version": world_version(settings["world"]) if file is None else None,
             "file": file,
-            "fingerprint": None if file is None else _fingerprint(Path(file)),
+            "fingerprint": None if file is None else fingerprint(Path(file)),
             "seed": settings["seed"],
             "conversations": settings["conversations"],
             "feedback": settings.get("feedback_conversations", 0),
@@ -80,7 +82,12 @@ def world_version(world: str | None) -> str | None:
     return digest.hexdigest()[:16]
 
 
-def _fingerprint(file: Path) -> str:
+def fingerprint(file: Path) -> str:
+    """16 hex digits of the hash of a file's bytes.
+
+    Raises:
+        HalignError: there is no such file.
+    """
     if not file.is_file():
         raise HalignError(f"no such file: {file}")
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
@@ -152,7 +159,7 @@ def data(
                     p for e in (parts["validation"] if split == "validation" else test) for p in prompts_of(e)
                 ]
                 asked = asked[:: max(1, len(asked) // prompts)][:prompts]
-            write_rows((_prompt_row(p) for p in asked), output / f"prompts-{split}-{history}.jsonl")
+            write_rows((prompt_row(p) for p in asked), output / f"prompts-{split}-{history}.jsonl")
 
 
 def _divided(file: str, train: int, validation: int) -> tuple[list[Any], list[Any], list[Any]]:
@@ -208,7 +215,8 @@ def world_module(name: str | None) -> Any:
         raise HalignError(f"no world {name!r}") from error
 
 
-def _prompt_row(prompt: Any) -> dict[str, Any]:
+def prompt_row(prompt: Any) -> dict[str, Any]:
+    """A prompt as ``read_prompts`` reads it; its conversation stands in its ``meta``."""
     row = {
         "conversation": prompt.meta["conversation"],
         "prompt": [m.to_dict() for m in prompt.messages],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,6 +56,7 @@ class Recipe:
         tune: what ``--tune`` does, (settings, output folder, workers, board) -> None; None where it has no
             meaning.
         no_tune: why ``tune`` is None.
+        options: option of the command line -> the setting that it stands for, where a setting has one.
         later: what follows that depends on what earlier stages find; "" if nothing does.
     """
 
@@ -65,4 +66,5 @@ class Recipe:
     show: Callable[[Console, Finished], None]
     tune: Callable[[Settings, Path, int | None, Any], None] | None = None
     no_tune: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
     later: str = ""

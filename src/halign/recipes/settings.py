@@ -16,7 +16,7 @@ from halign.errors import HalignError
 
 FRAMES = frozenset({"table"})
 """YAML files that are no recipe, but what recipes have in common (``frame: table``)."""
-FREE = frozenset({"base", "sampling", "training", "loops", "reward"})
+FREE = frozenset({"base", "sampling", "training", "loops", "reward", "build"})
 """Keys whose inner keys are checked by whom they are for, not here."""
 LISTED = frozenset({"arms", "methods", "samples"})
 """Keys under which entries of one's own may be added: mappings, checked by whom they are for; null leaves one out."""
@@ -65,6 +65,13 @@ def layers(recipe: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         return own, sizes
     shared = _read(frame)
     return merged(shared, own, f"{recipe}.yaml"), [shared.pop("sizes"), *sizes]
+
+
+def frame(name: str) -> dict[str, Any]:
+    """The settings of a frame, without a size: for a recipe with settings of its own that ends in one."""
+    found = _read(name)
+    found.pop("sizes", None)
+    return found
 
 
 def source(recipe: str) -> list[str]:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from halign.errors import HalignError
-from halign.recipes.arms import JUDGE, REWARD, Arm, all_arms, samples_entry
+from halign.recipes import built
+from halign.recipes.arms import JUDGE, REWARD, Arm, all_arms, of_parts, samples_entry, source_of
 from halign.recipes.origins import BASE, base_stage, data_stage, world_version
 from halign.recipes.stages import Stage
 
@@ -29,8 +30,8 @@ class Graph:
     Attributes:
         arms: name -> the arm of each row; without the base. A loop of rounds may have a row for each (``Arm.round``).
         models: name -> the stage that makes it (of a prompted arm, that of its start); the base first.
-        samples: name -> the rankings of a model's replies.
-        answers: name -> its replies to the prompts; reward models have none.
+        samples: name -> the rankings of a model's replies, or what a builder made.
+        answers: name -> its replies to the prompts; reward models and models of users have none.
         grades: all replies, graded; None where nobody judges.
         scores: name of a reward -> its rewards of all replies.
         histories: kinds of prompts.
@@ -70,7 +71,7 @@ class Builder:
             raise HalignError(
                 f"reference: no model {settings['reference']!r}; there is {', '.join(self.arms)}"
             )
-        self.data = data_stage(settings, self.histories)
+        self.data = self._data()
         self.models = {BASE: base_stage(settings)}
         self.samples: dict[str, Stage] = {}
         self.rows: dict[str, Arm] = {}
@@ -91,7 +92,7 @@ class Builder:
         hidden = (
             {BASE} if bare and self.settings["reference"] != BASE else set()
         )  # it stands there by another name
-        hidden |= {n for n, arm in self.rows.items() if arm.is_reward}
+        hidden |= {n for n, arm in self.rows.items() if not arm.answers}
         named = [n for n in self.models if n not in hidden]
         asked = {n: self._answers(n, limit) for n in named if answered is None or n in answered}
         graded = self.settings["judge"] is not None or self.settings["world"] is not None
@@ -104,6 +105,10 @@ class Builder:
         return Graph(
             self.data, self.rows, self.models, self.samples, asked, grades, scores, self.histories, self.split
         )
+
+    def _data(self) -> Stage:
+        """What every other stage reads: conversations to learn from, and prompts."""
+        return data_stage(self.settings, self.histories)
 
     def _check_known(self, where: str, name: str) -> None:
         left_out = {n for n, entry in self.settings["arms"].items() if entry is None}
@@ -136,7 +141,7 @@ class Builder:
         start = self.models[arm.start]
         if arm.way == "prompt":
             return start
-        source = self.data if arm.of_conversations else self._ranked(arm)
+        source = self.data if arm.of_conversations else self._sampled(f"arms.{arm.name}.data", arm.data)
         common = {"parts": arm.parts, "skip": arm.skip, "conversations": arm.conversations}
         title = f"Training {arm.name} from {'the base' if arm.start == BASE else arm.start}"
         count = arm.conversations or self.settings["conversations"]
@@ -165,30 +170,42 @@ class Builder:
             resumable=True,
         )  # fmt: skip
 
-    def _ranked(self, arm: Arm) -> Stage:
-        """The rankings that an arm learns from."""
-        if arm.data not in self.samples:
-            own = {**samples_entry(self.settings, arm)}
-            start = own.pop("from")
-            given, inputs = self._reward(own.pop("reward", None))
-            known = {"samples", "conversations", "skip", "validation", "good", "seed"}
-            if unknown := own.keys() - known:
-                raise HalignError(
-                    f"samples.{arm.data}: unknown key {min(unknown)!r}; known: from, reward, {', '.join(sorted(known))}"
-                )
-            self.samples[arm.data] = Stage(
-                f"samples-{arm.data}",
-                f"{SAMPLED}:rank",
-                settings={
-                    **given, "samples": 4, "conversations": None, "skip": 0, "validation": 20, "good": True,
-                    "seed": self.settings["seed"], "sampling": _without_seed(self.settings["sampling"]), **own,
-                },
-                inputs={"model": self.models[start], "data": self.data, **inputs},
-                title=f"Ranking replies of {start}",
-                why="Several replies to each prompt, best first: what reward models and rankings are made of.",
-                cost=0.3 * (own.get("conversations") or self.settings["conversations"]) + 5,
-            )  # fmt: skip
-        return self.samples[arm.data]
+    def _sampled(self, where: str, name: str) -> Stage:
+        """Samples that an arm learns from, or that others are made of; each made once."""
+        if name not in self.samples:
+            entry = samples_entry(self.settings, where, name)
+            if entry.get("builder"):
+                of = source_of(entry)
+                parts = of.split("+") if of_parts(of) else ["train"]
+                source = self.data if of_parts(of) else self._sampled(f"samples.{name}.of", of)
+                made = built.stage(name, entry, source, self.models, self.settings["seed"], parts)
+            else:
+                made = self._ranked(name, entry)
+            self.samples[name] = made
+        return self.samples[name]
+
+    def _ranked(self, name: str, entry: Mapping[str, Any]) -> Stage:
+        """Rankings of a model's replies."""
+        own = dict(entry)
+        start = own.pop("from")
+        given, inputs = self._reward(own.pop("reward", None))
+        known = {"samples", "conversations", "skip", "validation", "good", "seed"}
+        if unknown := own.keys() - known:
+            raise HalignError(
+                f"samples.{name}: unknown key {min(unknown)!r}; known: from, reward, {', '.join(sorted(known))}"
+            )
+        return Stage(
+            f"samples-{name}",
+            f"{SAMPLED}:rank",
+            settings={
+                **given, "samples": 4, "conversations": None, "skip": 0, "validation": 20, "good": True,
+                "seed": self.settings["seed"], "sampling": _without_seed(self.settings["sampling"]), **own,
+            },
+            inputs={"model": self.models[start], "data": self.data, **inputs},
+            title=f"Ranking replies of {start}",
+            why="Several replies to each prompt, best first: what reward models and rankings are made of.",
+            cost=0.3 * (own.get("conversations") or self.settings["conversations"]) + 5,
+        )  # fmt: skip
 
     def _answers(self, name: str, limit: int | None) -> Stage:
         s, arm = self.settings, self.rows.get(name)

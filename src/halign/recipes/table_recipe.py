@@ -40,9 +40,16 @@ class Job:
 def show(console: Console, done: Finished) -> None:
     """What was found, and where it lies."""
     from halign.recipes.table_report import summary
+
+    show_findings(console, done, *summary(done.evidence))
+
+
+def show_findings(
+    console: Console, done: Finished, columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    """A table, the headline of the report, and where report and models lie."""
     from halign.reporting.words import headline
 
-    columns, rows = summary(done.evidence)
     table = Table(*columns, box=None)
     for row in rows:
         table.add_row(*row)

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from halign.builders.contract import QUIET
+from halign.builders.driver import report_path
 from halign.evaluate import ALL, Reply, measures, paired, score
 from halign.judges.rules import Grade
 from halign.recipes.arms import Arm
@@ -259,11 +261,21 @@ def _data(settings: Mapping[str, Any], graph: Graph, outcome: Outcome) -> list[t
     if (folder / "feedback.jsonl").exists():
         found.append(("Feedback set", f"{len(read_rows(folder / 'feedback.jsonl')):,} further conversations"))
     for name, stage in graph.samples.items():
-        ranked = read_rows(outcome.folders[stage.name] / "train.jsonl")
-        replies = sum(len(r["responses"]) for r in ranked)
-        found.append((f"Samples: {name}", f"{replies:,} replies to {len(ranked):,} prompts, ranked"))
+        found.append((f"Samples: {name}", _samples(outcome.folders[stage.name])))
     held_out = {_conversation(r) for r in read_rows(folder / "validation.jsonl")}
     return [*found, ("Held out for the curves", f"{len(held_out):,} conversations"), ("Test prompts", asked)]
+
+
+def _samples(folder: Path) -> str:
+    """What samples hold: ranked replies, or what a builder made."""
+    rows = read_rows(folder / "train.jsonl")
+    report = report_path(folder / "train.jsonl")
+    if not report.exists():
+        return f"{sum(len(r['responses']) for r in rows):,} replies to {len(rows):,} prompts, ranked"
+    told = json.loads(report.read_text(encoding="utf-8"))
+    counts = {**told["tallies"], **{f"dropped: {why}": n for why, n in told["dropped"].items()}}
+    said = "; ".join(f"{name} {n:,}" for name, n in counts.items() if not name.startswith(QUIET))
+    return f"{len(rows):,} examples by {told['builder']}{f' ({said})' if said else ''}"
 
 
 def _conversation(row: Mapping[str, Any]) -> Any:

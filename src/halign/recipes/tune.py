@@ -2,7 +2,7 @@
 
 Every arm is trained at every rate of a small grid around its own and answers the validation prompts. The
 rate with the largest share of replies right on all dimensions at once wins. Arms that start from, or learn with, a tuned arm
-come after it. Reward models, and arms without a learning rate, stay as they are.
+come after it. Reward models, arms without a learning rate, and arms that ``tune.arms`` leaves out stay as they are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rich.table import Table
 
 from halign.errors import HalignError
 from halign.evaluate import ALL, Reply, score
-from halign.recipes.arms import Arm, all_arms, samples_entry
+from halign.recipes.arms import Arm, all_arms, behind
 from halign.recipes.display import Board
 from halign.recipes.engine import run
 from halign.recipes.origins import BASE
@@ -65,7 +65,8 @@ def needed(settings: Mapping[str, Any], arms: Mapping[str, Arm]) -> dict[str, se
     """Arm -> the arms without which it cannot be made: where it starts, its reward model, whose replies it learns from."""
     found: dict[str, set[str]] = {BASE: set()}
     for name, arm in arms.items():
-        direct = {arm.start, *([] if arm.of_conversations else [samples_entry(settings, arm)["from"]])}
+        samples = {} if arm.of_conversations else behind(settings, f"arms.{name}.data", arm.data)
+        direct = {arm.start, *samples.values()}
         direct |= {r for r in (arm.reward, arm.preferences) if isinstance(r, str) and r in arms}
         found[name] = direct.union(*(found[d] for d in direct))
     return found
@@ -76,18 +77,28 @@ def rounds(settings: Mapping[str, Any]) -> list[list[str]]:
 
     >>> sft = {"from": "base", "objective": "sft", "learning_rate": 1e-4}
     >>> arms = {"a": sft, "b": {**sft, "from": "a"}, "c": sft}
-    >>> rounds({"arms": arms, "samples": {}, "seed": 0, "training": {}, "sft_conversations": None})
+    >>> rounds({"arms": arms, "samples": {}, "seed": 0, "training": {}, "sft_conversations": None, "tune": {"arms": None}})
     [['a', 'c'], ['b']]
     """
     arms = all_arms(settings)
     need = needed(settings, arms)
-    tuned = [
-        n for n, a in arms.items() if not a.is_reward and (settings["arms"][n] or {}).get("learning_rate")
-    ]
+    tuned = [n for n, a in arms.items() if a.answers and (settings["arms"][n] or {}).get("learning_rate")]
+    asked = settings["tune"]["arms"]
+    if asked is not None:
+        _refuse_unknown(asked, tuned)
+        tuned = [n for n in tuned if n in asked]
     depth: dict[str, int] = {}
     for name in tuned:
         depth[name] = 1 + max((depth[n] for n in need[name] if n in depth), default=0)
     return [[n for n in tuned if depth[n] == d] for d in range(1, max(depth.values(), default=0) + 1)]
+
+
+def _refuse_unknown(asked: list[str], tuned: list[str]) -> None:
+    for name in asked:
+        if name not in tuned:
+            raise HalignError(
+                f"tune.arms: {name} has no learning rate to choose; those that have: {', '.join(tuned)}"
+            )
 
 
 def grid(rate: float, factors: list[float]) -> list[float]:

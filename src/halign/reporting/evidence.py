@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from markupsafe import Markup
@@ -17,6 +17,9 @@ from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.evaluate import Comparison, Reply
 from halign.judges.records import Judged, rows
+
+if TYPE_CHECKING:
+    from halign.reporting.words import Statement
 
 CONFIG, METRICS = "config.yaml", "metrics.jsonl"
 
@@ -149,6 +152,7 @@ class Evidence:
     Attributes:
         baseline: name of the model everything started from.
         pairs: (A, B): models to compare reply by reply.
+        findings: what stands first; empty: what follows from the graded replies (``words.headline``).
         judged: folders of verdicts, for the leaderboard, the heat map and the explorer.
         panels: sections of a recipe's own, shown first.
         prompts: kind -> the prompts that were answered.
@@ -162,6 +166,7 @@ class Evidence:
     baseline: str | None = None
     pairs: Sequence[tuple[str, str]] = ()
     comparisons: Sequence[Comparison] = ()
+    findings: Sequence[Statement] = ()
     judged: Sequence[Judged] = ()
     panels: Sequence[Panel] = ()
     prompts: Mapping[str, Sequence[Dialogue]] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from halign import __version__
-from halign.evaluate import ALL, Comparison, score
+from halign.evaluate import ALL, Comparison, measures, score
 from halign.reporting import judged_sections, samples, sections
 from halign.reporting.environment import environment, policy, template
 from halign.reporting.evidence import CONFIG, Evidence, ModelEntry, Training
@@ -21,7 +21,7 @@ from halign.reporting.pool import Pool, folder_names, sort_out
 from halign.reporting.rewards import reward_panel
 from halign.reporting.run_data import run_data
 from halign.reporting.secrets import without_secrets
-from halign.reporting.words import headline, plus
+from halign.reporting.words import NAMES, headline, plus
 from halign.times import duration
 
 FEW_TURNS = 8
@@ -113,10 +113,9 @@ def render(evidence: Evidence, live: bool = False) -> Report:
         "headline": headline(evidence),
         "tables": sections.model_tables(evidence),
         "comparisons": sections.comparisons(evidence),
-        "frontiers": [f for f in (sections.frontier(evidence, m) for m in (ALL, "adherence")) if f]
-        if base and len(evidence.answered) <= MANY
-        else [],
+        "frontiers": _frontiers(evidence) if base and len(evidence.answered) <= MANY else [],
         "guardrails": sections.guardrails(evidence, shown, FEW_TURNS),
+        "strokes": any(r.grade.inactive for m in evidence.answered for r in m.pooled),
         "shown": shown,
         **_training_context(evidence, colours, live),
         "samples": samples.choose(evidence, shown[0], shown[-1], shown) if base and len(shown) > 1 else [],
@@ -177,6 +176,13 @@ def run_command(name: str, training: Training) -> str:
     loop = training.settings.get("loop")
     start = f"halign run {quote(str(loop))}" if loop else "halign train"
     return f"{start} --config {quote(str(training.path / CONFIG))} --output {quote(f'NEW/{name}')}"
+
+
+def _frontiers(evidence: Evidence) -> list[tuple[str, Markup]]:
+    """(what is drawn, chart): the conjunction of all dimensions, if there are several, and the guardrails."""
+    known = sections.distinct(measures(evidence.answered[0].pooled))
+    charts = {m: sections.frontier(evidence, m) for m in (ALL, "adherence") if m in known}
+    return [(NAMES[m], chart) for m, chart in charts.items() if chart]
 
 
 def _shown(evidence: Evidence) -> list[str]:

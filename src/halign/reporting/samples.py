@@ -33,7 +33,7 @@ class Example:
 
     kind: str
     guardrails: list[tuple[str, bool]]
-    """(sentence, broken by some model shown)."""
+    """(sentence, not kept by some model shown)."""
     facts: str
     turns: list[tuple[str, str]]
     replies: list[Shown]
@@ -93,11 +93,10 @@ def example(evidence: Evidence, kind: str, index: int, show: Sequence[str]) -> E
 
 def faults(evidence: Evidence, prompt: Dialogue, reply: Reply) -> list[str]:
     """What is wrong with a reply, in words."""
-    out = [
-        f"breaks “{sentence_in(prompt, evidence.guardrails.get(g), g)}”"
-        for g, kept in reply.grade.active.items()
-        if not kept
-    ]
+    out = []
+    for g in (g for g, kept in reply.grade.active.items() if not kept):
+        sentence, reason = sentence_in(prompt, evidence.guardrails.get(g), g), reply.grade.reasons.get(g)
+        out.append(f"“{sentence}”: {reason}" if reason else f"breaks “{sentence}”")
     names = {"naturalness": "not natural", "hallucination": "invented"}
     for dimension, fine in reply.grade.acceptable.items():
         if not fine and dimension != "adherence":

@@ -63,7 +63,7 @@ def model_tables(evidence: Evidence) -> list[Table]:
 def _table(
     evidence: Evidence, title: str, about: str, models: Sequence[tuple[ModelEntry, Sequence[Reply]]]
 ) -> Table:
-    names = measures(models[0][1])
+    names = distinct(measures(models[0][1]))
     best = {m: max(score(r).shares[m].value for _, r in models) for m in names}
     rows = []
     for model, replies in models:
@@ -105,9 +105,19 @@ def comparisons(evidence: Evidence) -> list[dict[str, Any]]:
     return out
 
 
+def distinct(names: Sequence[str]) -> list[str]:
+    """The measures without their conjunction where that is one of them again.
+
+    >>> distinct(["adherence", ALL]), len(distinct(["adherence", "naturalness", ALL]))
+    (['adherence'], 3)
+    """
+    return [n for n in names if n != ALL or len(names) != 2]
+
+
 def _dimensions(comparison: Comparison) -> list[dict[str, Any]]:
     rows = []
-    for name, d in comparison.dimensions.items():
+    for name in distinct(tuple(comparison.dimensions)):
+        d = comparison.dimensions[name]
         rows.append(
             {
                 "name": NAMES.get(name, name),
@@ -160,7 +170,9 @@ def guardrails(evidence: Evidence, shown: Sequence[str], few: int = 0) -> list[d
             }
         )
     order = {"style": 0, "process": 1, "content": 2}
-    rows.sort(key=lambda r: (r["unseen"], order.get(str(r["group"]), 9), -int(str(r["turns"]))))
+    rows.sort(
+        key=lambda r: (r["unseen"], order.get(str(r["group"]), 9), str(r["group"]), -int(str(r["turns"])))
+    )
     before = None
     for r in rows:
         if few and len(rows) > 12 and r["turns"] < few:

@@ -5,6 +5,7 @@ Every sentence is computed. A difference is called one only if its 95 % interval
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from halign.evaluate import ALL, Interval, conditioning, measures, paired, score
@@ -59,6 +60,8 @@ def plus(share: float) -> str:
 
 def headline(evidence: Evidence) -> list[Statement]:
     """The findings, the most important first; empty where nothing was judged."""
+    if evidence.findings:
+        return list(evidence.findings)
     base = evidence.base
     trained = [m for m in evidence.answered if m is not base and not m.untrained]
     if base is None or not trained:
@@ -68,7 +71,7 @@ def headline(evidence: Evidence) -> list[Statement]:
         _against_base(best, base),
         *_no_gain(trained, best, base),
         *(_versus(evidence.model(a), evidence.model(b)) for a, b in evidence.pairs),
-        *_costs(best, base),
+        *costs(best, base),
         *_habit(best, base),
     ]
 
@@ -125,11 +128,11 @@ def _versus(a: ModelEntry, b: ModelEntry) -> Statement:
     return Statement(first + overall, tone)
 
 
-def _costs(best: ModelEntry, base: ModelEntry) -> list[Statement]:
-    """What the best model pays for its gains, against where it started."""
+def costs(best: ModelEntry, base: ModelEntry, dimensions: Sequence[str] | None = None) -> list[Statement]:
+    """What a model pays for its gains, against where it started: on these dimensions (None: on all), and in form."""
     scores, before = score(best.pooled), score(base.pooled)
     paid = []
-    for m in measures(best.pooled):
+    for m in measures(best.pooled) if dimensions is None else dimensions:
         gap = paired(best.pooled, base.pooled, m)
         if m != ALL and gap.high < 0:
             paid.append(f"{LESS.get(m, m)}, {points(gap)}")

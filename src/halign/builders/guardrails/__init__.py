@@ -22,12 +22,11 @@ from halign.builders.guardrails.stages import (
     applicable,
     break_by_rules,
     break_by_writer,
-    tag_by_checks,
-    tag_by_writer,
+    tag,
 )
 from halign.builders.tools import Tools
 from halign.curation.source import Row
-from halign.dialogue import Message
+from halign.dialogue import Dialogue, Message
 from halign.examples import Alternative, Conversation, Preference
 
 UNCHECKED = f"{QUIET}no check: "
@@ -71,16 +70,9 @@ def build(rows: Sequence[Row], settings: GuardrailsSettings, tools: Tools) -> Ma
     """One chunk: both stages, then the examples."""
     made = Made()
     rules = {row.number: applicable(row, tools.prepared) for row in rows}
-    tagged: list[Tagged] = []
-    for row in rows:
-        tagged += tag_by_checks(row, rules[row.number], tools, settings.everywhere)
-    unchecked = [
-        (row, without) for row in rows if (without := [g for g in rules[row.number] if g.check is None])
-    ]
-    for _, some in unchecked:
-        made.tallies.update(f"{UNCHECKED}{g.text}" for g in some)
-    if tools.writer is not None:
-        tagged += tag_by_writer(unchecked, tools, made.dropped)
+    for some in rules.values():
+        made.tallies.update(f"{UNCHECKED}{g.text}" for g in some if g.check is None)
+    tagged = tag(rows, rules, tools, settings.everywhere, made.dropped)
     made.tallies["turns that follow a rule"] += len(tagged)
     by_writer = [
         t
@@ -114,9 +106,8 @@ def _examples(
     row: Row, rules: Sequence[Guardrail], broken: Sequence[Tagged], settings: GuardrailsSettings
 ) -> list[Built]:
     """The conversation with its alternatives, or its pairs."""
-    texts = {t.guardrail.text for t in broken}
-    shown = [g.text for g in rules if settings.show == "all" or g.text in texts]
-    dialogue = replace(row.dialogue, guardrails=tuple(dict.fromkeys(shown)))
+    told = in_prompt(row.dialogue, rules, policy=settings.policy is not None)
+    dialogue = in_force(row.dialogue, told, [t.guardrail for t in broken], settings.show)
     if settings.form == "pairs":
         return [
             Built(
@@ -142,6 +133,19 @@ def _examples(
     example = Conversation(dialogue, row.conversation, {i: tuple(a) for i, a in places.items()})
     keys = tuple(dict.fromkeys(k for t in broken for k in t.replies))
     return [Built(example, (row,), keys, {"rules": {t.guardrail.id: t.guardrail.text for t in broken}})]
+
+
+def in_prompt(dialogue: Dialogue, rules: Sequence[Guardrail], *, policy: bool) -> tuple[str, ...]:
+    """The texts that may stand in the prompt: those of a policy, else all that the conversation carries itself, also those that
+    no pattern takes for an order."""
+    return tuple(g.text for g in rules) if policy else dialogue.guardrails
+
+
+def in_force(dialogue: Dialogue, told: Sequence[str], followed: Sequence[Guardrail], show: str) -> Dialogue:
+    """The dialogue with those texts of ``told`` in its prompt that ``GuardrailsSettings.show`` says."""
+    texts = {g.text for g in followed}
+    shown = [text for text in told if show == "all" or text in texts]
+    return replace(dialogue, guardrails=tuple(dict.fromkeys(shown)))
 
 
 def prepare(settings: GuardrailsSettings) -> Policy | None:

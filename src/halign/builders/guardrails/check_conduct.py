@@ -31,6 +31,7 @@ class Greets:
 
     everywhere: bool = False
     kind: ClassVar[str] = "greets"
+    forbids: ClassVar[bool] = False
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Open after the first reply."""
@@ -50,6 +51,7 @@ class OffersMore:
 
     everywhere: bool = False
     kind: ClassVar[str] = "offers_more"
+    forbids: ClassVar[bool] = False
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Broken by a farewell before it was asked."""
@@ -70,6 +72,7 @@ class Apologises:
 
     everywhere: bool = False
     kind: ClassVar[str] = "apologises"
+    forbids: ClassVar[bool] = False
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Open unless the reply that stood there brings bad news."""
@@ -98,6 +101,7 @@ class Thanks:
 
     everywhere: bool = False
     kind: ClassVar[str] = "thanks"
+    forbids: ClassVar[bool] = False
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Open unless the reply that stood there thanks."""
@@ -118,6 +122,7 @@ class Asks:
     thing: str
     everywhere: bool = False
     kind: ClassVar[str] = "asks"
+    forbids: ClassVar[bool] = False
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Broken by a reply that says it will do without; silence breaks nothing, since the detail may be asked for later."""
@@ -145,6 +150,7 @@ class AsksBefore:
     action: str
     everywhere: bool = False
     kind: ClassVar[str] = "asks_before"
+    forbids: ClassVar[bool] = False
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Broken by acting, in words, while the detail was neither asked for nor given."""
@@ -170,6 +176,7 @@ class Confirms:
 
     everywhere: bool = False
     kind: ClassVar[str] = "confirms"
+    forbids: ClassVar[bool] = False
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Broken by saying that it is done, before anything was confirmed."""

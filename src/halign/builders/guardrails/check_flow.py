@@ -76,6 +76,7 @@ class Steps:
     steps: tuple[str, ...]
     everywhere: bool = False
     kind: ClassVar[str] = "steps"
+    forbids: ClassVar[bool] = False
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Open for replies that are no step, and for steps said again."""
@@ -114,6 +115,7 @@ class After:
     then: str
     everywhere: bool = False
     kind: ClassVar[str] = "after"
+    forbids: ClassVar[bool] = False
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Open unless the agent's last line was ``first``."""
@@ -139,6 +141,7 @@ class Line:
     refuses: bool = False
     everywhere: bool = False
     kind: ClassVar[str] = "line"
+    forbids: ClassVar[bool] = False
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Open unless the reply that stood there is the line."""

@@ -27,6 +27,7 @@ MARKS: dict[str, re.Pattern[str]] = {
     "link": LINK,
     "number": NUMBER,
 }
+_LAST_STOP = re.compile(r"\.(?=\s|$)(?!.*\.(?:\s|$))", re.DOTALL)
 ADDED = {
     "emoji": "😊",
     "exclamation": "Great!!!",
@@ -43,6 +44,7 @@ class NeverSays:
     phrases: tuple[str, ...]
     everywhere: bool = True
     kind: ClassVar[str] = "never_says"
+    forbids: ClassVar[bool] = True
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Phrases are compared as whole words, letters' case aside."""
@@ -68,6 +70,7 @@ class NeverOffers:
     verb: str = "mention"
     everywhere: bool = True
     kind: ClassVar[str] = "never_offers"
+    forbids: ClassVar[bool] = True
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Broken by a sentence that names the thing and denies nothing."""
@@ -103,6 +106,11 @@ class Marks:
     everywhere: bool = True
     kind: ClassVar[str] = "marks"
 
+    @property
+    def forbids(self) -> bool:
+        """True if the mark must not stand there."""
+        return not self.wanted
+
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Open where it is wanted only on an occasion, and the reply that stood there did without."""
         pattern = MARKS[self.mark]
@@ -111,9 +119,14 @@ class Marks:
         return Verdict.KEPT if bool(pattern.search(reply)) == self.wanted else Verdict.BROKEN
 
     def breaking(self, turn: Turn, draws: random.Random) -> list[str]:
-        """The reply with it added; or less the sentences that have it, or less the marks themselves."""
+        """The reply with it added, an exclamation mark for the last full stop if it has one; or less the sentences that have it,
+        or less the marks themselves."""
         if not self.wanted:
-            return [f"{turn.good} {ADDED[self.mark]}"]
+            swapped = _LAST_STOP.sub("!", turn.good) if self.mark == "exclamation" else turn.good
+            return [
+                *([swapped] if swapped != turn.good else []),
+                f"{turn.good} {ADDED[self.mark]}",
+            ]
         pattern = MARKS[self.mark]
         rest = " ".join(s for s in sentences(turn.good) if not pattern.search(s))
         bare = pattern.sub("", turn.good).strip()
@@ -132,6 +145,7 @@ class Longest:
     unit: Literal["words", "sentences", "characters"] = "words"
     everywhere: bool = True
     kind: ClassVar[str] = "longest"
+    forbids: ClassVar[bool] = True
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Words are separated by white space."""
@@ -155,6 +169,7 @@ class OneQuestion:
 
     everywhere: bool = False
     kind: ClassVar[str] = "one_question"
+    forbids: ClassVar[bool] = False
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Open without any question."""
@@ -173,6 +188,7 @@ class Says:
     line: str
     everywhere: bool = True
     kind: ClassVar[str] = "says"
+    forbids: ClassVar[bool] = False
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Kept if one sentence, or the reply, is the line."""

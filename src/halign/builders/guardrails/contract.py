@@ -49,12 +49,17 @@ class Check(Protocol):
     Attributes:
         kind: the name under which policies in YAML ask for it.
         everywhere: True if the rule applies at every turn, so that one conversation would give it dozens of times.
+        forbids: True if the rule is kept by leaving something out, so that a reply which says nothing keeps it. Kept then means
+            that nothing forbidden was found.
     """
 
     kind: ClassVar[str]
 
     @property
     def everywhere(self) -> bool: ...
+
+    @property
+    def forbids(self) -> bool: ...
 
     def judge(self, turn: Turn, reply: str) -> Verdict:
         """Kept only where the reply follows the rule, not where the rule has no occasion."""

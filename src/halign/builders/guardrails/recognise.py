@@ -124,7 +124,8 @@ def _line(text: str) -> Check | None:
 
 def _length(text: str) -> Check | None:
     found = re.search(
-        r"\b(at most|no more than|not more than|up to|a maximum of|max(?:imum)?|within|under|fewer than|less than|below|exceed) "
+        r"\b(at most|no more than|not more than|up to|a maximum of|max(?:imum)?|within|exceed|"
+        r"(?<!\bno )(?<!\bnot )(?:under|fewer than|less than|below)) "
         r"(\d+|one|two|three|four|five|a single) (word|sentence|character)s?\b",
         text,
         re.I,
@@ -142,13 +143,14 @@ def _one_question(text: str) -> Check | None:
 
 _USING = r"\s+(?:use|using|say|saying|write|writing) (?:the |any of the |these )?(?:words?|phrases?|terms?)?"
 _MARKING = r"\s+(?:use|using|write|put|include|including|add) (?:any )?(emoji|exclamation|link|url)"
+_CONDITION = r"\b(if|when|whenever|where|while|once|unless)\b"
 _CLAUSE = r"\b(unless|if|when|until|that|which|or|without)\b"
 
 
 def _never(text: str) -> Check | None:
-    """Forbidden words, marks, and things that are not to be offered."""
+    """Forbidden words, marks, and things that are not to be offered: at every turn, so nothing on a condition."""
     found = re.search(_NEVER, text, re.I)
-    if not found:
+    if not found or re.search(_CONDITION, text[: found.start()], re.I):
         return None
     rest = text[found.end() :]
     if re.match(_USING, rest, re.I) and (phrases := _quoted(rest)):

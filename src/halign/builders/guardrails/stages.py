@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, Field
@@ -113,6 +113,26 @@ def applicable(row: Row, policy: Policy | None) -> list[Guardrail]:
 
 def _plain(task: object) -> str:
     return re.sub(r"\W+", "_", str(task).lower())
+
+
+def tag(
+    rows: Sequence[Row],
+    rules: Mapping[int, Sequence[Guardrail]],
+    tools: Tools,
+    everywhere: int,
+    dropped: Counter[str],
+) -> list[Tagged]:
+    """Stage 1: the turns that follow a rule, by the checks and, of rules without one, by the writer if there is one.
+
+    Args:
+        rules: number of a row -> the rules that apply to it.
+        everywhere: turns a conversation that are tagged of a rule that applies everywhere.
+    """
+    tagged = [t for row in rows for t in tag_by_checks(row, rules[row.number], tools, everywhere)]
+    if tools.writer is not None:
+        unchecked = [(row, [g for g in rules[row.number] if g.check is None]) for row in rows]
+        tagged += tag_by_writer([(row, some) for row, some in unchecked if some], tools, dropped)
+    return tagged
 
 
 def tag_by_checks(row: Row, rules: Sequence[Guardrail], tools: Tools, everywhere: int) -> list[Tagged]:
