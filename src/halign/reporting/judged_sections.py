@@ -80,7 +80,7 @@ def judged_part(evidence: Evidence, pool: Pool, css: Mapping[str, str]) -> Judge
 def heading(column: Column) -> str:
     """A column's title.
 
-    >>> heading(Column("j", "helpfulness", None, "grade", (1, 10))), heading(Column("j", "adherence", None, "win rate", YES_NO))
+    >>> heading(Column("j", "helpfulness", None, "grade", (1, 10))), heading(Column("j", "adherence", None, "win rate", (0, 1)))
     ('helpfulness, mean grade from 1 to 10', 'adherence, win rate')
     """
     if column.what == "grade":
