@@ -133,7 +133,7 @@ def _their_kappas(orders: list[Any], people: list[str], clusters: list[str]) -> 
         "kappa_False": with_people[0],
         "kappa_True": with_people[1],
         "kappa_average": float(np.mean(with_people)),
-        "kappa_agreement": _kappa(*coded, clusters),
+        "kappa_agreement": _kappa(coded[0], coded[1], clusters),
     }
 
 

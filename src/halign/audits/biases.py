@@ -98,13 +98,14 @@ def length_bias(
         if a != b and (h is not None or not labels):
             seen.append((r.outcome.advantage, math.log2(a / b), h, r.conversation))
     _enough(seen, "replies of different length")
-    y, x, h, clusters = (list(column) for column in zip(*seen, strict=True))
+    y, x, clusters = [s[0] for s in seen], [s[1] for s in seen], [s[3] for s in seen]
+    held = [float(s[2] or 0) for s in seen]
     toward = [0.5 + v * math.copysign(0.5, d) for v, d in zip(y, x, strict=True)]
-    people = [0.5 + p * math.copysign(0.5, d) for p, d in zip(h, x, strict=True)] if labels else None
+    people = [0.5 + p * math.copysign(0.5, d) for p, d in zip(held, x, strict=True)] if labels else None
     return LengthBias(
         longer=rate(toward, clusters),
         people_longer=rate(people, clusters) if people is not None else None,
-        effect=effect(y, x, h if labels else None, clusters),
+        effect=effect(y, x, held if labels else None, clusters),
         controlled=bool(labels),
     )
 
@@ -139,12 +140,13 @@ def self_enhancement(
         if r.outcome is not None and own and (h is not None or not labels):
             seen.append((r.outcome.advantage * own, 1.0, h * own if h is not None else None, r.conversation))
     _enough(seen, f"{', '.join(sorted(family))} with models of other families")
-    y, x, h, clusters = (list(column) for column in zip(*seen, strict=True))
-    people = [0.5 + p / 2 for p in h] if labels else None
+    y, x, clusters = [s[0] for s in seen], [s[1] for s in seen], [s[3] for s in seen]
+    held = [float(s[2] or 0) for s in seen]
+    people = [0.5 + p / 2 for p in held] if labels else None
     return SelfEnhancement(
         own=rate([0.5 + v / 2 for v in y], clusters),
         people_own=rate(people, clusters) if people is not None else None,
-        effect=effect(y, x, h if labels else None, clusters),
+        effect=effect(y, x, held if labels else None, clusters),
         controlled=bool(labels),
     )
 
