@@ -159,8 +159,14 @@ def rulings_of(
             "need a judge with rulings(prompts, a, b, others)"
         )
     else:
-        found = [[Ruling(d, v) for d, v in one.items()] for one in judge.compare(prompts, a, b)]
+        found = [_plain(judge, one) for one in judge.compare(prompts, a, b)]
     return _counted(judge, found, len(prompts))
+
+
+def _plain(judge: Any, said: Mapping[str, Verdict]) -> list[Ruling]:
+    """Of a judge that only has ``compare``: a dimension of its that it leaves out is an abstention."""
+    names = dict.fromkeys((*getattr(judge, "dimensions", ()), *said))
+    return [Ruling(d, said.get(d), trouble=None if d in said else "abstained") for d in names]
 
 
 def marks_of(judge: Any, prompts: Prompts, replies: Replies) -> list[list[Mark]]:
