@@ -68,8 +68,8 @@ RUNS = [
     if "judge" not in find(name).needs or judged
     if judged <= ("judge" in (*find(name).needs, *find(name).uses))
 ]
-"""The server's model judges, too, where a builder has a use for that. It says the same whichever reply stands first, so it decides
-between none, and where nothing can be built for that, this is said."""
+"""The server's model judges, too, where a builder has a use for that. It says the same whichever reply stands first, so it
+decides between none, and where nothing can be built for that, this is said."""
 
 
 def test_every_builder_that_asks_is_here():
