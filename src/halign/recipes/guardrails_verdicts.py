@@ -152,8 +152,8 @@ def tally(rows: Sequence[Row], base: Sequence[Row] | None = None) -> Tally:
         if len(set(clusters)) > 1:
             by_base = [r["verdict"] == Verdict.KEPT for r in base]
             gain = _within(difference(found[Verdict.KEPT], by_base, clusters))
-    shares = [share(found[v], clusters) for v in (Verdict.KEPT, Verdict.BROKEN, Verdict.OPEN)]
-    return Tally(*shares, judged=sum(r["by"] == "judge" for r in rows), gain=gain)
+    kept, broken, left = (share(found[v], clusters) for v in (Verdict.KEPT, Verdict.BROKEN, Verdict.OPEN))
+    return Tally(kept, broken, left, sum(r["by"] == "judge" for r in rows), gain)
 
 
 def _within(gain: Interval) -> Interval:
