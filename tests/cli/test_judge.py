@@ -115,6 +115,7 @@ def test_models_are_asked_once_and_judged_by_rules(policy_folder, tmp_path):
     first = Judged.read(tmp_path / "judged")
     run(*words)
     assert Judged.read(tmp_path / "judged").records == first.records
+    assert "of other models or settings" in run(*words, "--temperature", 0, code=1)
     assert [(r.dimension, r.guardrail) for r in first.grades[:4]] == [
         ("adherence", None),
         ("naturalness", None),

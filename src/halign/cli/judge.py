@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from halign.judges.records import JudgedItem
 
 MODES = ("grade", "compare", "both")
+SAMPLED = ".sampled"
+"""In a folder of replies that were asked for here: of which models, with which settings."""
 
 
 def judge(
@@ -60,7 +63,7 @@ def judge(
     }
     asked = [j for words in judges for j in _each(o.judge_of(words, rubric, explain, samples, remote))]
     sampling = {"temperature": temperature, "max_new_tokens": max_new_tokens, "seed": seed}
-    items, names = _items(models, prompts, sampling, limit, output, dry_run)
+    items, names = _items(models, prompts, sampling, limit, output, dry_run, overwrite)
     doing = _mode(mode, names, asked)
     if dry_run:
         _plan(asked, items, names, doing)
@@ -124,13 +127,14 @@ def _items(
     limit: int | None,
     output: Path,
     dry_run: bool,
+    overwrite: bool,
 ) -> tuple[list[JudgedItem], list[str]]:
-    """Items with replies, and the models' names.
+    """Items with replies, and the models' names. Replies that are asked for are kept in the output folder, and asked for once.
 
     Raises:
         HalignError: models without prompts, or prompts without models.
     """
-    from halign.judges.records import ITEMS
+    from halign.judges.records import ITEMS, append
     from halign.judges.stored import items_of
 
     if len(models) == 1 and (Path(models[0]) / ITEMS).exists():
@@ -149,16 +153,22 @@ def _items(
             f"--dry-run needs replies, and {', '.join(new)} would have to be asked: `halign sample` first"
         )
     items = answered.items[:limit] if answered else _prompts(prompts, limit)
-    if (output / ITEMS).exists():
+    told = json.dumps({"models": {n: places[n] for n in new}, **sampling})
+    if (output / SAMPLED).exists() and not overwrite:
+        if (output / SAMPLED).read_text() != told:
+            raise HalignError(
+                f"{output} holds replies of other models or settings; take another folder, or --overwrite"
+            )
         kept = {i.item: i for i in items_of(output).items}
         if all(i.item in kept and set(places) <= set(kept[i.item].replies) for i in items):
             return [kept[i.item] for i in items], list(places)
     for name, sampler in o.samplers(places).items():
         typer.echo(f"asking {name}", err=True)
-        drawn = sampler.sample([i.dialogue for i in items], **sampling)
-        items = [
-            replace(i, replies={**i.replies, name: r[0].text}) for i, r in zip(items, drawn, strict=True)
-        ]
+        drawn = [row[0].text for row in sampler.sample([i.dialogue for i in items], **sampling)]
+        items = [replace(i, replies={**i.replies, name: said}) for i, said in zip(items, drawn, strict=True)]
+    (output / ITEMS).unlink(missing_ok=True)
+    append(output / ITEMS, items)
+    (output / SAMPLED).write_text(told)
     return items, list(places)
 
 
