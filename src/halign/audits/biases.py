@@ -91,9 +91,10 @@ def length_bias(
     lookup = Lookup(labels)
     seen = []
     for r in records:
-        if r.outcome is None or r.item not in items:
+        replies = items[r.item].replies if r.item in items else {}
+        if r.outcome is None or not {r.a, r.b} <= replies.keys():
             continue
-        a, b = (len(items[r.item].replies[m].split()) + 1 for m in (r.a, r.b))
+        a, b = (len(replies[m].split()) + 1 for m in (r.a, r.b))
         h = lookup.sign(r)
         if a != b and (h is not None or not labels):
             seen.append((r.outcome.advantage, math.log2(a / b), h, r.conversation))

@@ -176,8 +176,9 @@ class Judged:
         path = Path(folder)
         if not (path / VERDICTS).exists():
             raise HalignError(f"{path} holds no verdicts: there is no {VERDICTS}")
-        items = [_made(JudgedItem, row, path / ITEMS, n) for n, row in rows(path / ITEMS)]
-        records = [_made(record_of, row, path / VERDICTS, n) for n, row in rows(path / VERDICTS)]
+        of_items, of_verdicts = path / ITEMS, path / VERDICTS
+        items = [_made(JudgedItem, row, of_items, n) for n, row in rows(of_items)]
+        records = [_made(record_of, row, of_verdicts, n) for n, row in rows(of_verdicts)]
         facts = path / FACTS
         return cls(
             path, {i.item: i for i in items}, records, json.loads(facts.read_text()) if facts.exists() else {}
