@@ -18,6 +18,7 @@ from halign.cli import (
     demo,
     evaluate,
     harness,
+    judge,
     merge,
     methods,
     rate,
@@ -59,6 +60,7 @@ app.command("methods")(methods.methods)
 app.command("sample")(sample.sample)
 app.command("score")(score.score)
 app.command("chat")(chat.chat)
+app.command("judge")(judge.judge)
 app.command("compare")(compare.compare)
 app.command("rate")(rate.rate)
 app.command("audit")(audit.audit)

@@ -157,8 +157,8 @@ def tally(rows: Sequence[Row], base: Sequence[Row] | None = None) -> Tally:
                 _within(difference(found[v], [r["verdict"] == v for r in base], clusters))
                 for v in (Verdict.KEPT, Verdict.BROKEN)
             )
-    shares = [share(found[v], clusters) for v in (Verdict.KEPT, Verdict.BROKEN, Verdict.OPEN)]
-    return Tally(*shares, judged=sum(r["by"] == "judge" for r in rows), gain=gain, more_broken=more_broken)
+    kept, broken, left = (share(found[v], clusters) for v in (Verdict.KEPT, Verdict.BROKEN, Verdict.OPEN))
+    return Tally(kept, broken, left, sum(r["by"] == "judge" for r in rows), gain, more_broken)
 
 
 def _within(gain: Interval) -> Interval:
