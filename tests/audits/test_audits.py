@@ -157,6 +157,16 @@ def test_agreement_by_hand():
     assert found.chance.high == pytest.approx(0.5 + 1.96 * 0.25, abs=1e-3)
 
 
+def test_replies_that_are_not_stored_cost_the_longest_rule_alone():
+    """MT-Bench's comparisons with another model's answers store one model's replies only."""
+    records, labels = [pair(0, A, A), pair(1, A, A)], [Label(f"q{i}", "x", "y", "x") for i in (0, 1)]
+    without = JudgedItem("q1", "c1", [], {"x": "one reply"})
+    for items, expected in (({}, None), ({"q1": without}, None), ({"q0": item(0, 3, 1), "q1": without}, 1.0)):
+        found = against_people(records, labels, items)
+        assert found.agreement.value == 1
+        assert (found.longest and found.longest.value) == expected
+
+
 def test_labels_find_their_verdicts_whichever_model_is_a():
     turned = [Label("q0", "y", "x", "x"), Label("q1", "y", "x", "y")]
     records, items = [pair(0, A, A), pair(1, B, B)], {f"q{i}": item(i, 1, 2) for i in (0, 1)}
@@ -249,6 +259,23 @@ def test_rate_takes_grades_where_there_are_no_pairs(tmp_path):
     ]
     said = call("rate", folder_of(tmp_path / "graded", grades, []), "--resamples", 10)
     assert "x against y: 62.5 %" in said
+
+
+def test_rate_compares_grades_of_the_same_question_only(tmp_path):
+    """Folders number their items alike: x's answer to one set's first question says nothing against y's to another set's."""
+
+    def folder(name, model, asked):
+        grades = [GradeRecord(f"q{i}", f"c{i}", "fine", "j", model, float(i % 2)) for i in range(4)]
+        items = [
+            JudgedItem(f"q{i}", f"c{i}", [{"role": "user", "content": f"{asked} {i}"}], {model: "r"})
+            for i in range(4)
+        ]
+        return folder_of(tmp_path / name, grades, items)
+
+    one, same, other = folder("1", "x", "sum"), folder("2", "y", "sum"), folder("3", "y", "poem")
+    assert "x against y: 50.0 %" in call("rate", one, same, "--resamples", 10)
+    wrong = CliRunner().invoke(app, ["rate", str(one), str(other)])
+    assert "no comparison of two models" in str(wrong.exception)
 
 
 @here

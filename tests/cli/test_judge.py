@@ -116,6 +116,9 @@ def test_models_are_asked_once_and_judged_by_rules(policy_folder, tmp_path):
     run(*words)
     assert Judged.read(tmp_path / "judged").records == first.records
     assert "of other models or settings" in run(*words, "--temperature", 0, code=1)
+    asked = (tmp_path / "prompts.jsonl").read_text()
+    (tmp_path / "prompts.jsonl").write_text(asked.replace("Q1", "another question"))
+    assert "or to other prompts" in run(*words, code=1)  # rows are numbered alike in every file
     assert [(r.dimension, r.guardrail) for r in first.grades[:4]] == [
         ("adherence", None),
         ("naturalness", None),

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from halign.cli.data_commands import app
 from halign.cli.options import READING, Reading, Remote, asks, reads, remote_options
+from halign.cli.outputs import command
 from halign.errors import HalignError
 from halign.readers import read
 
@@ -118,3 +119,10 @@ def test_options_are_what_the_readers_take():
     taken = set(inspect.signature(read).parameters) - {"source"}
     assert set(READING) == taken
     assert set(vars(Reading())) == taken
+
+
+def test_a_command_is_noted_as_a_shell_takes_it(monkeypatch):
+    monkeypatch.setattr(
+        "sys.argv", ["/bin/halign", "judge", "my replies.jsonl", "--judge", "llm:m@http://x/v1"]
+    )
+    assert command() == "halign judge 'my replies.jsonl' --judge llm:m@http://x/v1"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 import halign as hl
 from halign.errors import HalignError
 from halign.evaluate import compare, compare_all, compare_records
+from halign.evaluate.comparing import _who
 from halign.judges import Ruling, Verdict
 from halign.judges.records import Judged, PairRecord
+from halign.llm import Endpoint
 from halign.reporting.sections import NAMES
 from halign.sampling import Sample
 from tests.judges.judging import prompt, saying
@@ -163,3 +167,30 @@ def test_judges_that_do_not_compare_are_refused():
         compare(Says("x"), Says("y"), PROMPTS[:2], judge=Chances(), interval=2)
     with pytest.raises(HalignError, match="a: 1 replies to 2 prompts"):
         compare_all({"a": ["x"], "b": ["y"] * 2}, PROMPTS[:2], judge=Chances())
+
+
+def test_a_folder_is_not_taken_up_for_another_model_of_the_same_name(tmp_path):
+    """`compare a=runs/1 b=runs/2` and then `a=runs/3`: the replies there are of another model."""
+
+    class Behind(Says):
+        def __init__(self, text, model):
+            super().__init__(text)
+            self.client = SimpleNamespace(endpoint=Endpoint("http://localhost:1/v1", model))
+
+    compare_all({"a": Behind("3", "x"), "b": Says("1")}, PROMPTS[:4], judge=Chances(), output=tmp_path)
+    again = Behind("3", "x")
+    compare_all({"a": again, "b": Says("1")}, PROMPTS[:4], judge=Chances(), output=tmp_path)
+    assert again.asked == 0
+    with pytest.raises(HalignError, match="on other replies"):
+        compare_all({"a": Behind("3", "y"), "b": Says("1")}, PROMPTS[:4], judge=Chances(), output=tmp_path)
+
+
+def test_the_same_folder_of_weights_trained_on_is_another_model():
+    model = torch.nn.Linear(2, 2)
+    sampler = SimpleNamespace(
+        policy=SimpleNamespace(model=model), renderer=SimpleNamespace(response_prefix="")
+    )
+    before = _who(sampler)
+    assert _who(sampler) == before
+    model.weight.data += 1
+    assert _who(sampler) != before

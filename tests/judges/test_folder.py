@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -158,3 +160,41 @@ def test_items_come_from_what_models_answered(tmp_path):
         stored_items({"C": tmp_path / "c.jsonl"})
     with pytest.raises(HalignError, match="no prompt that all of them answer"):
         stored_items({"A": a, "D": rows(tmp_path / "d.jsonl", "x")})
+
+
+OTHER_PROCESS = """
+import sys
+from halign.alone import alone_in
+from halign.errors import HalignError
+try:
+    alone_in(__import__("pathlib").Path(sys.argv[1]))
+except HalignError as error:
+    sys.exit(f"{error}")
+"""
+
+
+def elsewhere(path):
+    """What another process is told that wants to write there."""
+    return subprocess.run([sys.executable, "-c", OTHER_PROCESS, path], capture_output=True, text=True).stderr
+
+
+def test_two_processes_do_not_write_into_one_folder(tmp_path):
+    """Both would add their verdicts to one file, and every comparison would count twice."""
+    folder = JudgedFolder(tmp_path, {"judges": ["x"]})
+    assert "another process is writing" in elsewhere(tmp_path)
+    folder.finish({})
+    assert elsewhere(tmp_path) == ""
+
+
+def test_two_judges_of_one_name_are_refused(tmp_path):
+    """The second one's verdicts would be taken for the first one's when the job is taken up again."""
+    folder = JudgedFolder(tmp_path, {"judges": ["x"]})
+    with pytest.raises(HalignError, match="two judges are called Counting"):
+        judge_cases(folder, [Counting(), Counting()], CASES)
+
+
+def test_a_row_of_replies_without_any_is_named(tmp_path):
+    file = tmp_path / "m.jsonl"
+    file.write_text(json.dumps({"prompt": "Q", "completion": []}) + "\n")
+    with pytest.raises(DataError, match=r"m.jsonl:1"):
+        stored_items({"m": file})

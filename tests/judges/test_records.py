@@ -14,7 +14,9 @@ from halign.judges.records import (
     JudgedItem,
     PairRecord,
     append,
+    read_items,
     record_of,
+    rewrite,
     to_row,
 )
 
@@ -61,4 +63,35 @@ def test_errors_name_file_and_line(tmp_path):
     with open(tmp_path / VERDICTS, "ab") as file:
         file.write(b'{"kind": "vote"}\n')
     with pytest.raises(DataError, match=r"verdicts\.jsonl.*2.*vote"):
+        Judged.read(tmp_path)
+
+
+def test_a_last_line_that_lacks_only_its_end_is_kept(tmp_path):
+    """It is read as a row, so what was added next must not have cut it off."""
+    file = tmp_path / ITEMS
+    append(file, [ITEM])
+    file.write_bytes(file.read_bytes()[:-1])
+    assert list(read_items(file)) == ["q1"]
+    append(file, [JudgedItem("q2", "c2", [], {})])
+    assert list(read_items(file)) == ["q1", "q2"]
+
+
+def test_half_a_character_is_written_and_read(tmp_path):
+    """Endpoints cut replies in the middle of a surrogate pair, which has no UTF-8."""
+    whole = JudgedItem("q1", "c1", [], {"m": "cut \ud83d", "n": "\u2028 Hé"})
+    append(tmp_path / ITEMS, [whole])
+    assert read_items(tmp_path / ITEMS) == {"q1": whole}
+    rewrite(tmp_path / ITEMS, [whole])
+    assert read_items(tmp_path / ITEMS) == {"q1": whole}
+    assert [f.name for f in tmp_path.iterdir()] == [ITEMS]
+
+
+def test_what_is_no_item_is_named_by_its_line(tmp_path):
+    (tmp_path / ITEMS).write_text('{"id": 1}\n')
+    with pytest.raises(DataError, match=r"items.jsonl:1"):
+        read_items(tmp_path / ITEMS)
+    (tmp_path / VERDICTS).touch()
+    (tmp_path / ITEMS).unlink()
+    (tmp_path / "judging.json").write_text('{"judge": ')
+    with pytest.raises(DataError, match=r"judging.json"):
         Judged.read(tmp_path)

@@ -13,10 +13,11 @@ from halign.cli.main import app
 from halign.errors import HalignError
 from halign.evaluate import mean, share
 from halign.judges import Verdict
-from halign.judges.records import GradeRecord, Judged, PairRecord
+from halign.judges.records import GradeRecord, Judged, JudgedItem, PairRecord, append
 from halign.sampling.protocol import Sample
 from halign.suites import Files, Job, SetFile, evaluate, find, names, resolve
 from halign.suites.contract import Answered, Question, one_turn
+from halign.suites.run import _scored
 from halign.suites.totals import broken_down, changes, estimate, totals, troubles
 
 
@@ -150,6 +151,46 @@ def test_other_settings_need_another_folder(tmp_path):
     with pytest.raises(HalignError, match="no evaluation"):
         evaluate(Parrot(), ["gsm8k"], output=out, job=job, settings=NOTHING)
     assert (out / "gsm8k/mine.txt").exists()
+
+
+def test_a_changed_file_of_questions_needs_another_folder(tmp_path):
+    """Ids are places in the file, so replies to what stood there before would be scored against the new answers."""
+    data, out = gsm8k(tmp_path, 3), tmp_path / "out"
+    evaluate(Parrot(), ["gsm8k"], output=out, job=Job(data=data), settings=NOTHING)
+    file = data / "gsm8k_test.jsonl"
+    file.write_text("".join(reversed(file.read_text().splitlines(keepends=True))))
+    with pytest.raises(HalignError, match="begun with other questions"):
+        evaluate(Parrot(), ["gsm8k"], output=out, job=Job(data=data), settings=NOTHING)
+
+
+def test_what_nobody_answered_is_asked_again_and_what_was_is_not(tmp_path):
+    for name in ("items", "verdicts"):
+        (tmp_path / f"{name}.jsonl").touch()
+    items = [JudgedItem(f"q{i}", f"q{i}", [], {"m": "r"}, meta={"question": f"q{i}"}) for i in range(3)]
+    records = [grade("q0", 1.0), grade("q1", None, trouble="failed"), grade("q2", None, trouble="unparsable")]
+    append(tmp_path / "items.jsonl", items)
+    append(tmp_path / "verdicts.jsonl", records)
+    assert _scored(tmp_path, {f"q{i}": 1 for i in range(3)}) == {"q0", "q2"}
+    left = Judged.read(tmp_path)
+    assert (list(left.items), left.records) == (["q0", "q2"], [records[0], records[2]])
+
+
+def test_a_kill_while_a_folder_is_tidied_leaves_no_question_without_its_verdicts(tmp_path, monkeypatch):
+    """Items say that a question is scored: its verdicts must never be gone while its item is there."""
+    items = [JudgedItem(f"q{i}", f"q{i}", [], {"m": "r"}, meta={"question": f"q{i}"}) for i in range(2)]
+    append(tmp_path / "items.jsonl", items)
+    append(tmp_path / "verdicts.jsonl", [grade("q0", 1.0), grade("q1", 0.0), grade("q2", 0.0)])
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("halign.judges.records.os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _scored(tmp_path, {"q0": 1, "q1": 1})
+    monkeypatch.undo()
+    assert len(Judged.read(tmp_path).records) == 3
+    assert _scored(tmp_path, {"q0": 1, "q1": 1}) == {"q0", "q1"}
+    assert [r.item for r in Judged.read(tmp_path).records] == ["q0", "q1"]
 
 
 def test_changes_against_the_model_before_are_paired(tmp_path):

@@ -24,7 +24,7 @@ class Agreement:
         both_orders: share of pairs for which that is the verdict in both orders.
         kappa: Cohen's, of verdicts (A, B, neither better) and labels, over both orders; None where there is one answer only.
         subsets: subset -> agreement on it, where it has two conversations or more.
-        longest: agreement of "the longer reply is better" (equal length half).
+        longest: agreement of "the longer reply is better" (equal length half), where both replies are stored; None if nowhere.
         first: agreement of "the reply shown first is better", as the set lists them. Shown in both orders it is 1/2.
         chance: 1/2, and where 95 % of the agreements of fair coins on as many independent pairs lie.
     """
@@ -33,7 +33,7 @@ class Agreement:
     both_orders: Interval
     kappa: Interval | None
     subsets: dict[str, Interval]
-    longest: Interval
+    longest: Interval | None
     first: Interval
     chance: Interval
 
@@ -74,7 +74,7 @@ def against_people(
             for name, rows in sorted(subsets.items())
             if name and len({clusters[i] for i in rows}) > 1
         },
-        longest=rate([_longest(r, sign, items) for r, _, sign in seen], clusters),
+        longest=_longest([(r, sign) for r, _, sign in seen], items),
         first=rate([float(label.preferred == label.a) for _, label, _ in seen], clusters),
         chance=Interval(0.5, max(0.0, 0.5 - spread), min(1.0, 0.5 + spread), len(seen), len(set(clusters))),
     )
@@ -84,7 +84,12 @@ def _bin(verdict: Verdict | None) -> str:
     return verdict.value if verdict in (Verdict.A, Verdict.B) else "neither better"
 
 
-def _longest(record: PairRecord, sign: int, items: Mapping[str, JudgedItem]) -> float:
-    replies = items[record.item].replies
-    a, b = len(replies[record.a]), len(replies[record.b])
-    return 0.5 if a == b else float((a > b) == (sign > 0))
+def _longest(seen: Sequence[tuple[PairRecord, int]], items: Mapping[str, JudgedItem]) -> Interval | None:
+    found, clusters = [], []
+    for record, sign in seen:
+        replies = items[record.item].replies if record.item in items else {}
+        if {record.a, record.b} <= replies.keys():
+            a, b = len(replies[record.a]), len(replies[record.b])
+            found.append(0.5 if a == b else float((a > b) == (sign > 0)))
+            clusters.append(record.conversation)
+    return rate(found, clusters) if found else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from halign.cli.outputs import command
 from halign.cli.samplers import refuse, sampler_at, sampler_here
 from halign.errors import HalignError
 
@@ -138,7 +138,7 @@ def evaluate(
             baseline=baseline,
             run_code=run_code,
             overwrite=overwrite,
-            command=" ".join(["halign", *sys.argv[1:]]),
+            command=command(),
             told=told,
         )
         results = run(

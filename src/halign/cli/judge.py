@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 MODES = ("grade", "compare", "both")
 SAMPLED = ".sampled"
-"""In a folder of replies that were asked for here: of which models, with which settings."""
+"""In a folder of replies that were asked for here: of which models, to what, with which settings."""
 
 
 def judge(
@@ -153,11 +154,11 @@ def _items(
             f"--dry-run needs replies, and {', '.join(new)} would have to be asked: `halign sample` first"
         )
     items = answered.items[:limit] if answered else _prompts(prompts, limit)
-    told = json.dumps({"models": {n: places[n] for n in new}, **sampling})
+    told = json.dumps({"models": {n: places[n] for n in new}, **sampling, "items": _digest(items)})
     if (output / SAMPLED).exists() and not overwrite:
         if (output / SAMPLED).read_text() != told:
             raise HalignError(
-                f"{output} holds replies of other models or settings; take another folder, or --overwrite"
+                f"{output} holds replies of other models or settings, or to other prompts; take another folder, or --overwrite"
             )
         kept = {i.item: i for i in items_of(output).items}
         if all(i.item in kept and set(places) <= set(kept[i.item].replies) for i in items):
@@ -170,6 +171,14 @@ def _items(
     append(output / ITEMS, items)
     (output / SAMPLED).write_text(told)
     return items, list(places)
+
+
+def _digest(items: Sequence[JudgedItem]) -> str:
+    """Of what is asked, and of the stored replies beside it."""
+    from halign.judges.records import to_row
+
+    text = json.dumps([to_row(i) for i in items], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def _prompts(prompts: str | None, limit: int | None) -> list[JudgedItem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -107,5 +108,5 @@ def samplers(places: Mapping[str, str]) -> dict[str, Any]:
 
 
 def command() -> str:
-    """The command as it was given."""
-    return " ".join(["halign", *sys.argv[1:]])
+    """The command as it was given, quoted so that a shell takes it as it was."""
+    return shlex.join(["halign", *sys.argv[1:]])

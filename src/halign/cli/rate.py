@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from halign.evaluate.matches import Matches
+    from halign.judges.records import Judged, Record
 
 
 def rate(
@@ -43,7 +45,7 @@ def rate(
     records = [
         r
         for folder in judged
-        for r in Judged.read(folder).records
+        for r in _placed(Judged.read(folder))
         if r.guardrail is None and (judge is None or r.judge == judge)
     ]
     dimensions = sorted({r.dimension for r in records if dimension is None or r.dimension == dimension})
@@ -57,6 +59,14 @@ def rate(
         typer.echo(_table(name, matches, found[name]))
     if output is not None:
         output.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+
+
+def _placed(judged: Judged) -> list[Record]:
+    """A folder's records under ids that say what was asked: folders number their items alike, and two models' grades are compared
+    only where both answered the same last message.
+    """
+    asked = {k: str(i.prompt[-1].get("content", "")) if i.prompt else "" for k, i in judged.items.items()}
+    return [replace(r, item=f"{r.item}\n{asked.get(r.item, '')}") for r in judged.records]
 
 
 def _matches(records: list[Any]) -> Matches:

@@ -136,16 +136,26 @@ class _Stored:
 class _Sampled:
     """Replies that a model is asked for. Draws of a local sampler depend on the place in a call, so each call has a seed."""
 
-    identity = None
-
     def __init__(self, model: Any, prompts: Sequence[Dialogue], sampling: Mapping[str, Any]) -> None:
         self.sampler = model if hasattr(model, "sample") else TransformersSampler(model)
+        self.identity = _who(self.sampler)
         self.prompts, self.sampling = prompts, sampling
 
     def __call__(self, places: Sequence[int], seen: int) -> list[str]:
         seed = int(self.sampling.get("seed", 0)) + 1_000_003 * seen
         found = self.sampler.sample([self.prompts[i] for i in places], **{**self.sampling, "seed": seed})
         return [samples[0].text for samples in found]
+
+
+def _who(sampler: Any) -> str | None:
+    """What tells a sampler's model from others of the same name; None where there is nothing to tell it by."""
+    model = getattr(getattr(sampler, "policy", None), "model", None)
+    if model is not None:
+        from halign.models import fingerprint
+
+        return f"{fingerprint(model)} {getattr(getattr(sampler, 'renderer', None), 'response_prefix', '')}"
+    client = getattr(sampler, "client", None)
+    return None if client is None else str(client.endpoint)
 
 
 def _source(name: str, model: Any, items: Sequence[JudgedItem], sampling: Mapping[str, Any]) -> Any:

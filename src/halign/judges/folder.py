@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from halign.alone import alone_in
 from halign.errors import HalignError
 from halign.judges.protocol import name_of
 from halign.judges.recording import Case, key_of, records_of
@@ -28,8 +29,8 @@ from halign.judges.records import (
     PairRecord,
     Record,
     append,
-    rows,
-    to_row,
+    read_items,
+    rewrite,
 )
 
 STATE = ".judging"
@@ -49,12 +50,14 @@ class JudgedFolder:
         records: the verdicts so far; ``done``: keys of the cases that they belong to.
 
     Raises:
-        HalignError: the folder holds verdicts of another identity, or some that this code did not write.
+        HalignError: the folder holds verdicts of another identity, or some that this code did not write; another process is
+            writing to it.
     """
 
     def __init__(self, path: str | Path, identity: Mapping[str, Any], *, overwrite: bool = False) -> None:
         self.path, self._identity = Path(path), _hashed(identity)
         self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = alone_in(self.path)
         if overwrite:
             for name in (STATE, VERDICTS, ITEMS, FACTS):
                 (self.path / name).unlink(missing_ok=True)
@@ -62,7 +65,7 @@ class JudgedFolder:
         self.records: list[Record] = []
         if (self.path / VERDICTS).exists():
             self.records = Judged.read(self.path).records
-        self.items = {row["item"]: JudgedItem(**row) for _, row in rows(self.path / ITEMS)}
+        self.items = read_items(self.path / ITEMS)
         self.done = {key_of(r) for r in self.records}
         self._started = time.monotonic()
 
@@ -112,9 +115,7 @@ class JudgedFolder:
         failed = {key_of(r) for r in self.records if r.trouble == "failed"}
         kept = [r for r in self.records if key_of(r) not in failed]
         if failed:
-            beside = self.path / f".{VERDICTS}"
-            beside.write_text("".join(json.dumps(to_row(r), ensure_ascii=False) + "\n" for r in kept))
-            os.replace(beside, self.path / VERDICTS)
+            rewrite(self.path / VERDICTS, kept)
             self.records, self.done = kept, {key_of(r) for r in kept}
             self._save()
         return len(failed)
@@ -124,6 +125,7 @@ class JudgedFolder:
         said = {k: self._state[k] for k in ("seconds", "calls", "cost")}
         whole = {**facts, "counts": counts(self.records), **said}
         _write(self.path / FACTS, json.dumps(whole, indent=1, ensure_ascii=False, default=str))
+        self._lock.close()
         return Judged(self.path, self.items, self.records, whole)
 
     def _save(self) -> None:
@@ -143,8 +145,15 @@ def judge_cases(
     """Let every judge judge every case that is not in the folder yet, chunk by chunk.
 
     Raises:
-        HalignError: as the judges'; what was judged before is in the folder.
+        HalignError: two judges have one name, by which verdicts are told apart; or as the judges'; what was judged before is in
+            the folder.
     """
+    names = [name_of(j) for j in judges]
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise HalignError(
+            f"two judges are called {', '.join(twice)}, and verdicts are told apart by their judge's name: judge into two "
+            "folders, or give one another name="
+        )
     todo = [(j, c) for j in judges for c in cases if _key(j, c) not in folder.done]
     total = len(judges) * len(cases)
     done = total - len(todo)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,23 @@ if TYPE_CHECKING:
 
 
 def asked_as(policy: Policy, question: str) -> Dialogue:
-    """A question as this model takes it: one user's message of its chat template, or plain text where it has none."""
+    """A question as this model takes it: one user's message of its chat template, or plain text where it has none.
+
+    What spells a special token of the tokenizer is taken apart by a space: a judged reply that holds an end of turn and an answer
+    of its own stays text, and never becomes the judge's turn.
+    """
+    question = _taken_apart(policy.tokenizer, question)
     if not getattr(policy.tokenizer, "chat_template", None):
         return Dialogue.of(question)
     return Dialogue.of([{"role": "user", "content": question}])
+
+
+def _taken_apart(tokenizer: Any, text: str) -> str:
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    specials = sorted({t.content for t in added if t.special and t.content}, key=len, reverse=True)
+    if not specials:
+        return text
+    return re.sub("|".join(map(re.escape, specials)), lambda found: f"{found[0][:1]} {found[0][1:]}", text)
 
 
 def answer_logps(

@@ -162,15 +162,24 @@ def number_masses(positions: Sequence[TokenChoices], allowed: range) -> dict[int
 
 
 def number_in(text: str, allowed: range) -> int | None:
-    """The number that an answer names: the only one of those allowed, or the one that stands first on its own.
+    """The number that an answer names: the one that it begins with, or the only one of those allowed; None where it names
+    several, since "reply 1 is worse than reply 2" says the opposite of its first number. "8/10" and "8 out of 10" name 8.
 
     >>> number_in("Reply 2 is better.", range(1, 3)), number_in("10/10", range(1, 11)), number_in("both", range(1, 3))
     (2, 10, None)
+    >>> number_in("1 is worse than 2", range(1, 3)), number_in("Reply 1 is worse than reply 2", range(1, 3))
+    (1, None)
+    >>> number_in("Grade: 8 out of 10", range(1, 11)), number_in("7.5", range(1, 11)), number_in("**2**", range(1, 3))
+    (8, None, 2)
     """
-    for found in re.findall(r"(?<![\w.])\d+(?![\w])", text):
-        if int(found) in allowed:
-            return int(found)
-    return None
+    bare = re.sub(r"(\d)\s*(?:/|out of)\s*\d+", r"\1", text)
+    found = [(m.start(), int(m[0])) for m in re.finditer(r"(?<![\w.-])\d+(?![\w]|\.\d)", bare)]
+    named = [(at, k) for at, k in found if k in allowed]
+    if not named:
+        return None
+    at, first = named[0]
+    begins = not re.search(r"\w", bare[:at])
+    return first if begins or len({k for _, k in named}) == 1 else None
 
 
 def expectation(masses: Mapping[int, float]) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from halign.dialogue import Dialogue
-from halign.judges.protocol import Ruling, both_rulings, marks_of, name_of
+from halign.judges.protocol import Mark, Ruling, both_rulings, marks_of, name_of
 from halign.judges.records import HISTORIES, GradeRecord, JudgedItem, PairRecord, Record
 from halign.judges.votes import MODELS
 from halign.llm import Estimate
@@ -47,7 +48,10 @@ def grade_records(judge: Any, cases: Sequence[GradeCase]) -> list[GradeRecord]:
         HalignError: as the judge's.
     """
     prompts = [_prompt(item, model) for item, model in cases]
-    found = marks_of(judge, prompts, [item.replies[model] for item, model in cases])
+    found = [
+        [_finite(m) for m in marks]
+        for marks in marks_of(judge, prompts, [item.replies[model] for item, model in cases])
+    ]
     return [
         GradeRecord(
             item.item,
@@ -66,6 +70,15 @@ def grade_records(judge: Any, cases: Sequence[GradeCase]) -> list[GradeRecord]:
         for (item, model), marks in zip(cases, found, strict=True)
         for m in marks
     ]
+
+
+def _finite(mark: Mark) -> Mark:
+    """A grade that is no number is none: the answer could not be read."""
+    if mark.value is None or math.isfinite(mark.value):
+        return mark
+    return replace(
+        mark, value=None, acceptable=None, trouble="unparsable", why=mark.why or f"the grade is {mark.value}"
+    )
 
 
 def records_of(judge: Any, cases: Iterable[Case]) -> list[Record]:

@@ -24,6 +24,7 @@ from halign.judges.protocol import Outcome, Trouble, Verdict
 HISTORIES = "histories"
 """Where an item's ``meta`` has what stands before each model's reply, if that is not the prompt."""
 
+_ALWAYS = ("prompt", "replies")
 ITEMS, VERDICTS, FACTS = "items.jsonl", "verdicts.jsonl", "judging.json"
 
 
@@ -132,8 +133,8 @@ Record = PairRecord | GradeRecord
 
 
 def to_row(record: Record | JudgedItem) -> dict[str, Any]:
-    """The JSON row of a record or an item; fields that say nothing are left out."""
-    return {k: v for k, v in asdict(record).items() if v not in (None, (), [], {})}
+    """The JSON row of a record or an item; fields that say nothing are left out, but for an item's prompt and replies."""
+    return {k: v for k, v in asdict(record).items() if v not in (None, (), [], {}) or k in _ALWAYS}
 
 
 def record_of(row: Mapping[str, Any]) -> Record:
@@ -176,13 +177,10 @@ class Judged:
         path = Path(folder)
         if not (path / VERDICTS).exists():
             raise HalignError(f"{path} holds no verdicts: there is no {VERDICTS}")
-        of_items, of_verdicts = path / ITEMS, path / VERDICTS
-        items = [_made(JudgedItem, row, of_items, n) for n, row in rows(of_items)]
+        of_verdicts = path / VERDICTS
+        items = read_items(path / ITEMS)
         records = [_made(record_of, row, of_verdicts, n) for n, row in rows(of_verdicts)]
-        facts = path / FACTS
-        return cls(
-            path, {i.item: i for i in items}, records, json.loads(facts.read_text()) if facts.exists() else {}
-        )
+        return cls(path, items, records, _facts(path / FACTS))
 
     @property
     def pairs(self) -> list[PairRecord]:
@@ -191,6 +189,26 @@ class Judged:
     @property
     def grades(self) -> list[GradeRecord]:
         return [r for r in self.records if isinstance(r, GradeRecord)]
+
+
+def read_items(file: Path) -> dict[str, JudgedItem]:
+    """Id -> item of a file of items; the last row of an item counts. None if the file is not there.
+
+    Raises:
+        DataError: as ``Judged.read``.
+    """
+    found = [_made(JudgedItem, row, file, n) for n, row in rows(file)]
+    return {i.item: i for i in found}
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except ValueError as error:
+        raise DataError(
+            f"not JSON ({error}); delete it, and judge again: verdicts are kept", file=str(file)
+        ) from None
+    return found if isinstance(found, dict) else {}
 
 
 def rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -217,23 +235,48 @@ def append(file: Path, records: Iterable[Record | JudgedItem]) -> None:
 
 
 def append_rows(file: Path, added: Iterable[Mapping[str, Any]]) -> None:
-    """Add JSON rows to a file, after cutting off a last line that an interruption tore."""
+    """Add JSON rows to a file, after cutting off a last line that an interruption tore.
+
+    A last line that lacks nothing but its end is kept: ``rows`` reads it, so it must not vanish afterwards.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     with open(file, "ab+") as to:
-        to.truncate(_whole(to))
+        _mend(to)
         for row in added:
-            to.write(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n")
+            to.write(_encoded(row) + b"\n")
 
 
-def _whole(file: IO[bytes]) -> int:
-    """Bytes up to the end of the last whole line."""
-    end = file.seek(0, os.SEEK_END)
-    if end:
-        file.seek(end - 1)
-        if file.read(1) != b"\n":
-            file.seek(0)
-            end = file.read().rfind(b"\n") + 1
-    return end
+def rewrite(file: Path, records: Iterable[Record | JudgedItem]) -> None:
+    """Put other records in place of a file's, all or nothing."""
+    beside = file.with_name(f".{file.name}.new")
+    beside.write_bytes(b"".join(_encoded(to_row(r)) + b"\n" for r in records))
+    os.replace(beside, file)
+
+
+def _encoded(row: Mapping[str, Any]) -> bytes:
+    """JSON in UTF-8; half a surrogate pair (of a reply that was cut in the middle of a character) has no UTF-8 and is escaped."""
+    try:
+        return json.dumps(row, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return json.dumps(row, default=str).encode()
+
+
+def _mend(file: IO[bytes]) -> None:
+    """End the last line, or cut it off where it is torn."""
+    if not file.seek(0, os.SEEK_END):
+        return
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) == b"\n":
+        return
+    file.seek(0)
+    data = file.read()
+    start = data.rfind(b"\n") + 1
+    try:
+        json.loads(data[start:])
+    except ValueError:
+        file.truncate(start)
+    else:
+        file.write(b"\n")
 
 
 def _made(make: Any, row: Any, file: Path, line: int) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 from halign.dialogue import Dialogue
 from halign.errors import DataError, HalignError
-from halign.judges.records import ITEMS, JudgedItem, rows
+from halign.judges.records import ITEMS, JudgedItem, read_items, rows
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,10 @@ def items_of(folder: str | Path) -> Stored:
 
     Raises:
         HalignError: it holds none.
+        DataError: a row that is no item.
     """
     file = Path(folder) / ITEMS
-    found = {row["item"]: JudgedItem(**row) for _, row in rows(file)}
+    found = read_items(file)
     if not found:
         raise HalignError(f"{folder} holds no items: there is no {ITEMS}, or it is empty")
     return Stored(list(found.values()))
@@ -97,7 +98,7 @@ def _read(file: Path) -> dict[str, tuple[JudgedItem, str]]:
     for line, row in rows(file):
         try:
             prompt, replies = _prompt(row), _replies(row)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise DataError(f"no prompt and reply: {error}", file=str(file), line=line) from None
         words = json.dumps(
             [[m.to_dict() for m in prompt.messages], list(prompt.guardrails), prompt.meta.get("conversation")]

@@ -1,10 +1,11 @@
 """People as judges: a file of their votes, JSONL or CSV.
 
     item,a,b,dimension,verdict,rater      q1,m,n,adherence,A better,ann
-    item,model,dimension,value,acceptable,rater      q1,m,helpfulness,4,true,ann
+    item,model,dimension,value,scale,acceptable,rater      q1,m,helpfulness,4,1-5,true,ann
 
 ``verdict`` is one of the four bins, or ``A``, ``B``, ``both``, ``neither``, ``cannot tell``. ``dimension`` and ``rater`` may be
-missing ("overall", "people"). A pair may stand either way round. What nobody voted on is not judged: it makes no record.
+missing ("overall", "people"), and so may ``scale``, the worst and the best value ("1-5", or [1, 5]): then 0 to 1. A pair may
+stand either way round. What nobody voted on is not judged: it makes no record.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import csv
 import hashlib
 import json
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -49,6 +51,7 @@ class Vote:
     verdict: Verdict | None = None
     value: float | None = None
     acceptable: bool | None = None
+    scale: tuple[float, float] | None = None
 
 
 class HumanJudge(PlainVerdicts):
@@ -57,11 +60,12 @@ class HumanJudge(PlainVerdicts):
     Args:
         file: of votes.
         rater: whose; None: everybody's, of which the majority counts. Without one, people abstain together.
-        scale: worst and best value of grades.
+        scale: worst and best value of grades whose rows do not say it.
 
     Raises:
         HalignError: no such file or rater.
-        DataError: a row that is no vote, with file, line and field; two different votes of one rater on one question.
+        DataError: a row that is no vote, with file, line and field; two different votes of one rater on one question; a value
+            outside its scale, or another scale than the dimension's other votes have.
     """
 
     sees_order = False
@@ -70,7 +74,7 @@ class HumanJudge(PlainVerdicts):
         self, file: str | Path, *, rater: str | None = None, scale: tuple[float, float] = (0.0, 1.0)
     ) -> None:
         self.file, self.scale = Path(file), scale
-        votes = _read(self.file)
+        votes = _read(self.file, scale)
         self.raters = sorted({v.rater for v in votes})
         if rater is not None and rater not in self.raters:
             raise HalignError(f"{file}: no rater {rater!r}; there are {', '.join(self.raters)}")
@@ -108,7 +112,7 @@ class HumanJudge(PlainVerdicts):
             HalignError: as ``rulings``.
         """
         found = [_grouped(self._votes.get((*_about(p, 1), ""), [])) for p in prompts]  # type: ignore[arg-type]
-        return [[_mark(d, votes, self.scale) for d, votes in one.items()] for one in found]
+        return [[_mark(d, votes) for d, votes in one.items()] for one in found]
 
     def _ruled(self, item: str, a: str, b: str) -> list[Ruling]:
         turned = [_turned(v) for v in self._votes.get((item, b, a), [])]
@@ -153,7 +157,8 @@ def _majority(dimension: str, verdicts: list[Verdict | None]) -> Ruling:
     return Ruling(dimension, counts[0][0])
 
 
-def _mark(dimension: str, votes: list[Vote], scale: tuple[float, float]) -> Mark:
+def _mark(dimension: str, votes: list[Vote]) -> Mark:
+    scale = votes[0].scale or (0.0, 1.0)
     values = [v.value for v in votes if v.value is not None]
     fine = [v.acceptable for v in votes if v.acceptable is not None]
     acceptable = None if 2 * sum(fine) == len(fine) else 2 * sum(fine) > len(fine)
@@ -161,12 +166,20 @@ def _mark(dimension: str, votes: list[Vote], scale: tuple[float, float]) -> Mark
     return Mark(dimension, value, scale, acceptable, trouble=None if value is not None else "abstained")
 
 
-def _read(file: Path) -> list[Vote]:
+def _read(file: Path, scale: tuple[float, float]) -> list[Vote]:
     if not file.exists():
         raise HalignError(f"no file of votes at {file}")
     found: dict[tuple[str, ...], Vote] = {}
+    scales: dict[str, tuple[float, float] | None] = {}
     for line, row in _rows(file):
-        vote = _vote(row, file, line)
+        vote = _vote(row, file, line, scale)
+        if not vote.b and scales.setdefault(vote.dimension, vote.scale) != vote.scale:
+            raise DataError(
+                f"other votes on {vote.dimension!r} are on another scale",
+                file=str(file),
+                line=line,
+                field="scale",
+            )
         key = (vote.item, vote.a, vote.b, vote.dimension, vote.rater)
         if found.setdefault(key, vote) != vote:
             raise DataError(
@@ -192,7 +205,7 @@ def _rows(file: Path) -> Iterable[tuple[int, Mapping[str, Any]]]:
                 raise DataError("not JSON", file=str(file), line=number) from None
 
 
-def _vote(row: Mapping[str, Any], file: Path, line: int) -> Vote:
+def _vote(row: Mapping[str, Any], file: Path, line: int, scale: tuple[float, float]) -> Vote:
     def fail(field: str, problem: str) -> DataError:
         return DataError(problem, file=str(file), line=line, field=field)
 
@@ -204,7 +217,18 @@ def _vote(row: Mapping[str, Any], file: Path, line: int) -> Vote:
         if value is None and acceptable is None:
             raise fail("value", "a grade needs a finite number, or acceptable: true or false")
         fine = None if acceptable is None else str(acceptable).lower() in ("true", "1", "yes")
-        return Vote(str(row["item"]), str(row["model"]), "", *about, value=value, acceptable=fine)
+        ends = _scale(row["scale"]) if "scale" in row else scale
+        if ends is None:
+            raise fail(
+                "scale",
+                f"{row['scale']!r} is no scale; the worst and the best value are wanted, 1-5 or [1, 5]",
+            )
+        if value is not None and not ends[0] <= value <= ends[1]:
+            raise fail(
+                "value",
+                f"{value:g} is outside the scale {ends[0]:g} to {ends[1]:g}; say scale: 1-5, or whatever it is",
+            )
+        return Vote(str(row["item"]), str(row["model"]), "", *about, value=value, acceptable=fine, scale=ends)
     for name in ("a", "b", "verdict"):
         if name not in row:
             raise fail(name, "missing; a vote has item, a, b and verdict, or item, model and value")
@@ -212,6 +236,18 @@ def _vote(row: Mapping[str, Any], file: Path, line: int) -> Vote:
     if word not in WORDS:
         raise fail("verdict", f"{row['verdict']!r} is none of {', '.join(WORDS)}")
     return Vote(str(row["item"]), str(row["a"]), str(row["b"]), *about, verdict=WORDS[word])
+
+
+def _scale(said: Any) -> tuple[float, float] | None:
+    """
+    >>> _scale("1-5"), _scale([-1, 1]), _scale("5")
+    ((1.0, 5.0), (-1.0, 1.0), None)
+    """
+    found = re.fullmatch(r"\s*(-?[\d.]+)\s*-\s*(-?[\d.]+)\s*", str(said))
+    ends = [_number(p) for p in (said if isinstance(said, list) else found.groups() if found else ())]
+    if len(ends) != 2 or ends[0] is None or ends[1] is None or ends[0] >= ends[1]:
+        return None
+    return ends[0], ends[1]
 
 
 def _number(value: Any) -> float | None:

@@ -178,5 +178,5 @@ def _rest(of: Any) -> str:
 
 
 def _compressed(text: str) -> str:
-    data = gzip.compress(without_secrets(text).encode(), compresslevel=6, mtime=0)
+    data = gzip.compress(without_secrets(text).encode(errors="replace"), compresslevel=6, mtime=0)
     return base64.b64encode(data).decode()

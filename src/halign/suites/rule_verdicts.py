@@ -94,7 +94,8 @@ def _by_judge(stands: Sequence[Stand], bench: Bench) -> list[list[RuleVerdict]]:
         first, second = applies[k], kept.get(k)
         failure = next((p for p in (first, second) if isinstance(p, Failure)), None)
         if failure is not None:
-            found[i].append(RuleVerdict(rule, None, failure.problem, "failed"))
+            trouble: Trouble = "unparsable" if failure.answered else "failed"
+            found[i].append(RuleVerdict(rule, None, failure.problem, trouble))
         elif second is not None:
             found[i].append(RuleVerdict(rule, float(second) >= 0.5))  # type: ignore[arg-type]
     return found

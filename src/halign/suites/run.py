@@ -9,6 +9,7 @@ OUTPUT/before/SUITE/...               the same of the model before, with ``befor
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
@@ -18,11 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from halign.alone import LOCK, alone_in
 from halign.errors import HalignError
-from halign.judges.records import FACTS, ITEMS, VERDICTS, Judged, Record, append
+from halign.judges.records import FACTS, ITEMS, VERDICTS, Judged, Record, append, rewrite
 from halign.suites import registry
 from halign.suites.answers import CHUNK, Stored, Told, sampled
-from halign.suites.contract import Answered, Bench, Suite, SuiteSettings
+from halign.suites.contract import Answered, Bench, Question, Suite, SuiteSettings
 from halign.suites.files import Files
 from halign.suites.judging import JudgeNamed
 from halign.suites.results import Results, SuiteResult, summary
@@ -133,14 +135,25 @@ class Part:
 
 
 def run_suite(suite: Suite, settings: SuiteSettings, who: Subject, folder: Path, job: Job) -> Part:
-    """One set, to its end; what an interrupted call left in ``folder`` is kept."""
+    """One set, to its end; what an interrupted call left in ``folder`` is kept.
+
+    Raises:
+        HalignError: another process is at it, or as ``evaluate``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder):
+        return _run(suite, settings, who, folder, job)
+
+
+def _run(suite: Suite, settings: SuiteSettings, who: Subject, folder: Path, job: Job) -> Part:
     began = time.monotonic()
     files = Files(suite.name, suite.files, job.data)
-    questions = suite.questions(files, settings)[: job.limit]
+    every = suite.questions(files, settings)
+    questions = every[: job.limit]
     if len({q.id for q in questions}) != len(questions):
         raise HalignError(f"{suite.name}: two questions have the same id; ids tell replies apart")
     bench = _bench(files, who, job)
-    _begin(suite, settings, who, folder, job)
+    _begin(suite, settings, who, folder, job, every)
     each = settings.n if suite.sampled and not isinstance(who.answers, Stored) else 1
     scored = _scored(folder, {q.id: each * (1 + len(q.then)) for q in questions})
     told = job.told.get(suite.name, lambda done, total: None)
@@ -180,8 +193,14 @@ def run_suite(suite: Suite, settings: SuiteSettings, who: Subject, folder: Path,
     return Part(answered, judged, bench.remarks, extra)
 
 
-def _begin(suite: Suite, settings: SuiteSettings, who: Subject, folder: Path, job: Job) -> None:
-    """Say what the folder is for, or see that it is for the same."""
+def _begin(
+    suite: Suite, settings: SuiteSettings, who: Subject, folder: Path, job: Job, questions: Sequence[Question]
+) -> None:
+    """Say what the folder is for, or see that it is for the same.
+
+    Args:
+        questions: all of the set, before any limit.
+    """
     own = {
         "suite": suite.name,
         "model": who.name,
@@ -190,6 +209,7 @@ def _begin(suite: Suite, settings: SuiteSettings, who: Subject, folder: Path, jo
         "judge": job.judge.words if job.judge else None,
         "baseline": str(job.baseline) if job.baseline else None,
         "data": str(job.data) if job.data else None,
+        "questions": _digest(questions),
     }
     file = folder / SETTINGS
     if file.exists() and not job.overwrite:
@@ -200,16 +220,28 @@ def _begin(suite: Suite, settings: SuiteSettings, who: Subject, folder: Path, jo
                 f"{folder} was begun with other {', '.join(other)}: name another --output, or --overwrite to begin again"
             )
         return
-    if folder.exists() and any(folder.iterdir()):
-        if not file.exists():
-            raise HalignError(f"{folder} holds something that is no evaluation: name another --output")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    there = [f for f in folder.iterdir() if f.name != LOCK]
+    if there and not file.exists():
+        raise HalignError(f"{folder} holds something that is no evaluation: name another --output")
+    for old in sorted(
+        there, key=lambda f: f == file
+    ):  # the settings last: a kill leaves what can be begun again
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
     file.write_text(json.dumps(own, indent=2, ensure_ascii=False) + "\n")
 
 
+def _digest(questions: Sequence[Question]) -> str:
+    """Of what is asked: ids may be places in a file, and a file that was changed asks something else under the same id."""
+    asked = [
+        [q.id, [m.to_dict() for m in q.prompt.messages], list(q.prompt.guardrails), q.then, q.baseline]
+        for q in questions
+    ]
+    return hashlib.sha256(json.dumps(asked, default=str).encode()).hexdigest()[:24]
+
+
 def _scored(folder: Path, replies: Mapping[str, int]) -> set[str]:
-    """Ids of the questions that are scored; what a chunk that was cut off while it was written left of others is taken away.
+    """Ids of the questions that are scored; what a chunk that was cut off while it was written left of others is taken away, and
+    so are those of which some verdict did not come because nobody answered: they are asked again.
 
     Args:
         replies: question -> how many items it has when it is whole.
@@ -218,13 +250,14 @@ def _scored(folder: Path, replies: Mapping[str, int]) -> set[str]:
         return set()
     judged = Judged.read(folder)
     there = Counter(str(i.meta["question"]) for i in judged.items.values())
-    whole = {q for q, count in there.items() if count >= replies.get(q, count)}
+    failed = {r.item for r in judged.records if r.trouble == "failed"}
+    again = {str(i.meta["question"]) for k, i in judged.items.items() if k in failed}
+    whole = {q for q, count in there.items() if count >= replies.get(q, count)} - again
     items = {k: i for k, i in judged.items.items() if str(i.meta["question"]) in whole}
     records = [r for r in judged.records if r.item in items]
     for name, kept, had in ((ITEMS, items.values(), judged.items), (VERDICTS, records, judged.records)):
         if len(kept) < len(had):
-            (folder / name).unlink()
-            append(folder / name, kept)
+            rewrite(folder / name, kept)
     return whole
 
 
