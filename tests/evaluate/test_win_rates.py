@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
+import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from halign.errors import HalignError
-from halign.evaluate.intervals import bootstrap, rate
+from halign.evaluate.intervals import bootstrap, mean, rate
 from halign.evaluate.significance import benjamini_hochberg, clustered_t, holm, sign_flip
 from halign.evaluate.win_rates import win_rates, winning_score
 from tests.evaluate.test_ratings import LOST, TIED, WON, drawn, made
+
+RANKINGS = Path(os.environ.get("HALIGN_DATA", "/work/shared/data")) / "preferences"
 
 
 def test_win_rates_by_hand():
@@ -105,6 +111,19 @@ def test_sign_flip_keeps_its_level():
     c = np.repeat(np.arange(12), 4)
     p = [sign_flip(np.repeat(rng.normal(size=12), 4) + rng.normal(size=48), c) for _ in range(300)]
     assert 0.015 <= np.mean(np.array(p) <= 0.05) <= 0.09
+
+
+@pytest.mark.skipif(not RANKINGS.is_dir(), reason="needs the files under HALIGN_DATA/preferences")
+def test_a_published_win_rate():
+    """AlpacaEval 2's leaderboard: 2.764005 % and a standard error of .517767 for text_davinci_001; our scores have six digits."""
+    scores = []
+    for part in ("train", "test"):
+        with gzip.open(RANKINGS / f"nc_alpaca_eval_rankings_{part}.jsonl.gz", "rt", encoding="utf-8") as rows:
+            replies = [r for row in rows for r in json.loads(row)["responses"]]
+        scores += [r["score"] for r in replies if r["source"] == "text_davinci_001"]
+    i = mean(scores, range(len(scores)))
+    assert (i.n, round(100 * i.value, 4)) == (803, 2.7640)
+    assert round(100 * (i.high - i.value) / stats.t.ppf(0.975, 802), 5) == 0.51777
 
 
 def test_holm_by_its_definition():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,23 @@ def test_parts_of_the_requests_give_the_same(monkeypatch: pytest.MonkeyPatch) ->
     parts = likelihoods(policy, asked, progress=lambda *n: calls.append(n))
     assert [a.logp for a in parts] == pytest.approx([a.logp for a in whole], abs=1e-4)
     assert [done for done, _ in calls if done in (4, 6)] == [4, 6]
+
+
+def test_no_more_requests_are_encoded_than_a_part_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = import_module("halign.harness.likelihoods")
+    monkeypatch.setattr(room, "AT_ONCE", 4)
+    policy, encoded, held = POLICIES["plain"](), 0, []
+    encoder = text_encoder(policy)
+
+    def paths() -> Iterator[Any]:
+        nonlocal encoded
+        for _ in range(11):
+            encoded += 1
+            yield encoder.path("Thank you", " today")
+
+    room.in_parts(policy, paths(), 11, Reading(), lambda done, total: held.append(encoded - done))
+    assert encoded == 11
+    assert max(held) <= 4
 
 
 def answered(logps: list[float], tokens: list[int], choices: list[str], correct: int = 0) -> Answered:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-
 import pytest
 
 from halign.dialogue import Dialogue
 from halign.judges import PairwiseLabeller
 from halign.llm import Client, Endpoint, Request, all_answered
 from halign.sampling import EndpointSampler
+from tests.llm.serving import serving
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
@@ -31,35 +25,8 @@ def served(tmp_path_factory):
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ("serve", str(folder), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu")
-    code = "import sys; from transformers.cli.transformers import main; sys.exit(main())"
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    log = folder.parent / "log"
-    with log.open("w") as out:
-        process = subprocess.Popen([sys.executable, "-c", code, *words], env=env, stdout=out, stderr=out)
-        try:
-            _wait(f"http://127.0.0.1:{port}/health", process, log)
-            yield f"http://127.0.0.1:{port}/v1", folder
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def _wait(url, process, log):
-    until = time.monotonic() + 120
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError(f"the server did not come up:\n{log.read_text()[-3000:]}")
+    with serving(folder) as url:
+        yield url, folder
 
 
 @pytest.mark.long

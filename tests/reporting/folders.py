@@ -7,7 +7,17 @@ import random
 from pathlib import Path
 
 from halign.judges import Verdict
-from halign.judges.records import FACTS, ITEMS, VERDICTS, GradeRecord, JudgedItem, PairRecord, append
+from halign.judges.records import (
+    FACTS,
+    ITEMS,
+    VERDICTS,
+    GradeRecord,
+    JudgedItem,
+    PairRecord,
+    Record,
+    Trouble,
+    append,
+)
 
 MODELS = {"start": 0.4, "tuned": 0.7, "<b>bold</b>": 0.55}
 """Model -> the probability that a reply of its is good."""
@@ -28,7 +38,8 @@ def judged_folder(
 ) -> Path:
     """A folder: for every item a comparison of each two models, and a yes or no for each model and rule."""
     rng = random.Random(f"{seed} {judge}")
-    rows, verdicts = [], []
+    rows: list[JudgedItem] = []
+    verdicts: list[Record] = []
     names = list(MODELS)
     for i in range(items):
         item, conversation = f"item-{i}", f"conversation-{i // 3}"
@@ -96,10 +107,11 @@ def _pair(
 ) -> PairRecord:
     draw = rng.random()
     if draw < 0.04:
-        trouble = ("unparsable", "abstained", "failed")[int(draw * 75)]
+        troubles: tuple[Trouble, ...] = ("unparsable", "abstained", "failed")
+        trouble = troubles[int(draw * 75)]
         return PairRecord(
             item, conversation, "helpfulness", judge, a, b, None, None, why=("???",), trouble=trouble
-        )  # type: ignore[arg-type]
+        )
     said = {(1, 1): Verdict.BOTH, (0, 0): Verdict.NEITHER, (1, 0): Verdict.A, (0, 1): Verdict.B}[
         int(good[a]), int(good[b])
     ]

@@ -9,7 +9,10 @@ import re
 
 import pytest
 
-from halign.evaluate import advantage
+from halign.audits import position_bias
+from halign.evaluate.bradley_terry import bradley_terry
+from halign.evaluate.intervals import rate
+from halign.evaluate.matches import Matches
 from halign.judges.records import GradeRecord, Judged
 from halign.reporting import Training, report
 from halign.reporting.explorer import columns, pack
@@ -17,7 +20,7 @@ from halign.reporting.judged_sections import frontiers
 from halign.reporting.page import gather, run_command
 from halign.reporting.pool import Pool
 from halign.reporting.run_data import run_data
-from halign.reporting.standings import boards, tally
+from halign.reporting.standings import boards
 from tests.reporting import synthetic
 from tests.reporting.folders import HOSTILE, MODELS, judged_folder
 from tests.reporting.test_report import check
@@ -50,14 +53,17 @@ def test_the_page_says_the_numbers_of_the_functions(folders, tmp_path):
         "Cost and time",
     ):
         assert words in text
-    gains, clusters = [], []
+    wins, clusters = [], []
     for r in Judged.read(folders[0]).pairs:
         if r.outcome and "tuned" in (r.a, r.b):
-            gains.append(r.outcome.advantage * (1 if r.a == "tuned" else -1))
+            wins.append((1 + r.outcome.advantage * (1 if r.a == "tuned" else -1)) / 2)
             clusters.append(r.conversation)
-    i = advantage(gains, clusters)
-    value, low, high = (100 * (1 + x) / 2 for x in (i.value, i.low, i.high))
-    assert f"{value:.1f} % {low:.1f}–{high:.1f} · {len(gains)}" in text
+    i = rate(wins, clusters)
+    assert f"{100 * i.value:.1f} % {100 * i.low:.1f}–{100 * i.high:.1f} · {len(wins)}" in text
+    rated = bradley_terry(Matches.of(Judged.read(folders[0]).pairs)).ratings["tuned"]
+    assert f"{rated.value:.0f} {rated.low:.0f}–{rated.high:.0f} · {rated.n}" in text
+    first = position_bias(Judged.read(folders[0]).pairs).first
+    assert f"{100 * first.value:.1f} % {100 * first.low:.1f}–{100 * first.high:.1f}" in text
     assert "second: judging is not finished" in text
     assert "6,000 calls; 0.25" in text
     assert "1 min 15 s" in text
@@ -159,7 +165,7 @@ def test_the_frontier_has_reply_length_and_the_distance_that_runs_of_those_names
         runs.append(run)
     evidence = gather([*runs, folders[0]])
     pool = Pool.of(evidence.judged)
-    drawn = dict(frontiers(evidence, pool, boards(tally(pool.records), pool.models), {}))
+    drawn = dict(frontiers(evidence, pool, boards(pool.records, pool.models), {}))
     assert list(drawn) == [
         "helpfulness, win rate by careful, against words per reply",
         "helpfulness, win rate by careful, against KL of own replies from the reference, nats",

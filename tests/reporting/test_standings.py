@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
+from halign.audits import position_bias
 from halign.errors import DataError, HalignError
-from halign.evaluate import advantage, mean, share
+from halign.evaluate import mean, share
+from halign.evaluate.intervals import rate
 from halign.judges import Verdict
 from halign.judges.records import FACTS, ITEMS, VERDICTS, GradeRecord, Judged, JudgedItem, PairRecord, append
-from halign.reporting.conduct import agreements, conduct, split_judges
+from halign.reporting.conduct import agreements, audits, conduct, lacking, split_judges
 from halign.reporting.judged_sections import card, cell, missing
 from halign.reporting.pool import Pool, sort_out
 from halign.reporting.standings import boards, heats, tally, words_per_reply
@@ -41,19 +44,28 @@ def test_a_win_rate_counts_ties_and_split_orders_half():
     """x against y: won (1), tied (.5), split A/B (.5), split A/BOTH (.75), lost (0): 2.75 of 5; the unreadable one is out."""
     said = [(A, A), (BOTH, BOTH), (A, B), (A, BOTH), (B, B)]
     records = [pair(str(i), *v) for i, v in enumerate(said)] + [pair("6", None, A, trouble="unparsable")]
-    (board,) = boards(tally(records), ["x", "y", "z"])
-    (x, (of_x,)), (y, (of_y,)) = board.rows
+    (board,) = boards(records, ["x", "y", "z"])
+    (x, (of_x, rated)), (y, (of_y, _)) = board.rows
     assert (x, y) == ("x", "y")
     assert (of_x.value, of_y.value) == (pytest.approx(0.55), pytest.approx(0.45))
-    assert of_x.n == 5
-    gain = advantage([1.0, 0.0, 0.0, 0.5, -1.0], list("01234"))
-    assert (of_x.low, of_x.high) == (pytest.approx((1 + gain.low) / 2), min(1.0, (1 + gain.high) / 2))
+    assert of_x == rate([1.0, 0.5, 0.5, 0.75, 0.0], list("01234"))
     assert of_y.low == pytest.approx(1 - of_x.high)
+    # two models: the odds of .55 are e^d, and 400 / ln 10 points a nat are shared out around 1000
+    assert rated.value == pytest.approx(1000 + 200 * math.log10(0.55 / 0.45), abs=0.01)
+    assert board.columns[1].what == "rating"
+    assert cell(board.columns[1], rated).value == "1017"
+
+
+def test_models_that_never_lost_have_no_rating_and_the_board_says_so():
+    (board,) = boards([pair(str(i), A, A) for i in range(4)], ["x", "y"])
+    assert [c.what for c in board.columns] == ["win rate"]
+    assert board.rows[0][1][0].value == 1.0
+    assert "no path of wins" in board.notes[0]
 
 
 def test_grades_have_a_share_where_there_is_a_threshold_and_a_mean_on_their_scale():
     records = [grade(str(i), "x", v, v >= 5) for i, v in enumerate((2.0, 6.0, 7.0))] + [grade("9", "y", 10.0)]
-    (board,) = boards(tally(records), ["y", "x"])
+    (board,) = boards(records, ["y", "x"])
     assert [c.what for c in board.columns] == ["acceptable", "grade"]
     rows = dict(board.rows)
     assert rows["x"][0] == share([False, True, True], ["0", "1", "2"])
@@ -80,27 +92,31 @@ def test_rules_come_worst_first_and_stand_in_for_their_dimension():
     assert heat.models == ["x"]
     assert [(rule, cells[0].value) for rule, cells in heat.rows] == [("second", 0.25), ("first", 0.75)]
     assert heat.rows[1][1][0] == share([True, True, False, True], list("0123"))
-    (board,) = boards(tally(records), ["x"])
+    (board,) = boards(records, ["x"])
     assert board.rows[0][1][0].value == 0.5
     assert board.by_rule == {"quality"}
-    (asked,) = boards(tally([*records, grade("1", "x", 1.0, True, (0.0, 1.0))]), ["x"])
+    (asked,) = boards([*records, grade("1", "x", 1.0, True, (0.0, 1.0))], ["x"])
     assert (
         asked.rows[0][1][0].value == 1.0
     )  # the whole dimension was asked about, so the rules do not stand in
     assert asked.by_rule == frozenset()
 
 
-def test_judges_orders_places_and_troubles():
-    """Shown first: A in the first order, B in the second. (A, B) prefers the first place twice: 1; (B, A): -1; (A, BOTH): 1/2."""
+def test_what_did_not_come_is_counted_and_the_rest_is_audited():
+    items = {str(i): JudgedItem(str(i), f"c{i}", [], {"x": "a b c", "y": "a"}) for i in range(1, 7)}
+    del items["4"].replies["y"]
     records = [pair("1", A, B), pair("2", B, A), pair("3", A, BOTH), pair("4", A, A)]
     records += [pair("5", None, None, trouble="abstained"), pair("6", None, A, trouble="failed")]
     (row,) = conduct(records)
     assert (row.asked, row.trouble) == (6, {"abstained": 1, "failed": 1})
-    assert row.orders == share([True, True, True, False], list("1234"))
-    assert row.position.value == pytest.approx((1 - 1 + 0.5 + 0) / 4)
-    biased = conduct([pair("1", A, B), pair("2", A, B)])[0].position
-    assert biased.value == 1.0
-    assert conduct([grade("1", "x", 3.0)])[0].position is None
+    assert lacking(records, items) == {"4"}
+    ((name, found),) = audits(Pool.of([folder(records, items.values(), path="some/judged")]))
+    assert name == "judged"
+    assert found.position == position_bias(records)
+    assert found.length.longer.n == 3  # of item 4 a reply is not stored
+    (nothing,) = audits(Pool.of([folder([pair("5", None, None, trouble="abstained")])]))
+    assert nothing[1].position is None
+    assert nothing[1].notes
 
 
 def test_judges_are_compared_on_the_same_replies_whoever_stood_first():

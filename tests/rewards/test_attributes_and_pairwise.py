@@ -120,6 +120,13 @@ def test_preferences_are_antisymmetric(facts: Facts, tokenizer: Any) -> None:
     assert (forward - 0.5).abs().max() > 0.02
     assert torch.allclose(forward + backward, torch.ones(4), atol=1e-6)
     assert float(reward.prefers([(comparisons()[0][0], "Yes.", "Yes.")])) == pytest.approx(0.5)
+    if reward.facts.kind != "pairwise":
+        with pytest.raises(HalignError, match="only a pairwise model sees"):
+            reward.first_wins(comparisons())
+        return
+    ab = reward.first_wins(comparisons()).logit()
+    ba = reward.first_wins([(p, b, a) for p, a, b in comparisons()]).logit()
+    assert torch.allclose(forward, torch.sigmoid((ab - ba) / 2), atol=1e-5)
 
 
 def test_a_pairwise_model_learns(tokenizer: Any, tmp_path: Path) -> None:

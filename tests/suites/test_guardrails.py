@@ -37,6 +37,11 @@ def test_survival_is_kaplan_and_meiers_product():
     assert curve[1].low < 1.0
 
 
+def test_survival_ends_where_every_session_is_broken():
+    sessions = [Session(c, ((1, True), (2, False), (3, True))) for c in "abc"]
+    assert {t: i.value for t, i in survival(sessions).items()} == {1: 1.0, 2: 0.0}
+
+
 def test_survival_without_censoring_is_the_share_unbroken():
     sessions = [Session(str(i), tuple((t, t != i % 5) for t in range(1, 5))) for i in range(40)]
     curve = survival(sessions)

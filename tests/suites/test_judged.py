@@ -269,3 +269,48 @@ def test_a_failing_endpoint_is_a_failure_and_no_grade():
 
 def _fields():
     return {"item": "i", "conversation": "i", "dimension": "rating", "judge": "j", "model": "m"}
+
+
+@needs_data
+def test_mt_bench_compares_every_turn_with_another_models_answers(tmp_path):
+    answers = tmp_path / "other.jsonl"
+    row = {"question_id": 81, "model_id": "them", "choices": [{"turns": ["t1", "t2"]}]}
+    answers.write_text(json.dumps(row) + "\n")
+    question = questions("mt_bench")[0]
+
+    def say(text):  # the second turn is theirs, the first nobody's
+        if "t2" not in text:
+            return "[[C]]"
+        return "[[A]]" if text.index("t2") < text.index("m2") else "[[B]]"
+
+    of = bench("mt_bench", say)
+    answered = [Answered(question, (("m1", "m2"),))]
+    first, second = scored("mt_bench", answered, of, against=str(answers))
+    assert (first.b, first.outcome.advantage, second.outcome.advantage) == ("them", 0.0, -1.0)
+    replies = tmp_path / "before/mt_bench/replies.jsonl"
+    replies.parent.mkdir(parents=True)
+    replies.write_text(
+        json.dumps({"id": "mt_bench-81", "draws": [["t1", "t2"]], "finished": [[1, 1]]}) + "\n"
+    )
+    assert scored("mt_bench", answered, of, against=str(replies))[1].outcome.advantage == -1.0
+    replies.write_text(json.dumps({"id": "mt_bench-81", "draws": [["t1"]]}) + "\n")
+    with pytest.raises(HalignError, match="no reply to turn 2 of mt_bench-81"):
+        scored("mt_bench", answered, of, against=str(replies))
+
+
+def test_a_local_judge_answers_as_its_sampler(policy, policy_folder):
+    from halign.sampling import TransformersSampler
+
+    (said,) = JudgeNamed(f"local:{policy_folder}").ask([one_turn("Hello")], max_tokens=6)
+    ((sample,),) = TransformersSampler(policy).sample([one_turn("Hello")], temperature=0.0, max_new_tokens=6)
+    assert said == sample.text
+
+
+def test_an_endpoint_is_asked_once_and_says_what_it_says():
+    with Server(lambda body, before: "[[6]]" if "good" in last(body) else "nothing") as server:
+        judge = JudgeNamed(f"llm:judge@{server.url}")
+        said = judge.ask([one_turn("good"), one_turn("bad")])
+        assert [rating(s) for s in said] == [6.0, None]
+        assert judge.ask([one_turn("good"), one_turn("bad")]) == said
+        assert len(server.bodies) == 2
+        assert {b["temperature"] for b in server.bodies} == {0.0}

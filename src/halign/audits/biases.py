@@ -91,20 +91,22 @@ def length_bias(
     lookup = Lookup(labels)
     seen = []
     for r in records:
-        if r.outcome is None or r.item not in items:
+        replies = items[r.item].replies if r.item in items else {}
+        if r.outcome is None or not {r.a, r.b} <= replies.keys():
             continue
-        a, b = (len(items[r.item].replies[m].split()) + 1 for m in (r.a, r.b))
+        a, b = (len(replies[m].split()) + 1 for m in (r.a, r.b))
         h = lookup.sign(r)
         if a != b and (h is not None or not labels):
             seen.append((r.outcome.advantage, math.log2(a / b), h, r.conversation))
     _enough(seen, "replies of different length")
-    y, x, h, clusters = (list(column) for column in zip(*seen, strict=True))
+    y, x, clusters = [s[0] for s in seen], [s[1] for s in seen], [s[3] for s in seen]
+    held = [float(s[2] or 0) for s in seen]
     toward = [0.5 + v * math.copysign(0.5, d) for v, d in zip(y, x, strict=True)]
-    people = [0.5 + p * math.copysign(0.5, d) for p, d in zip(h, x, strict=True)] if labels else None
+    people = [0.5 + p * math.copysign(0.5, d) for p, d in zip(held, x, strict=True)] if labels else None
     return LengthBias(
         longer=rate(toward, clusters),
         people_longer=rate(people, clusters) if people is not None else None,
-        effect=effect(y, x, h if labels else None, clusters),
+        effect=effect(y, x, held if labels else None, clusters),
         controlled=bool(labels),
     )
 
@@ -139,12 +141,13 @@ def self_enhancement(
         if r.outcome is not None and own and (h is not None or not labels):
             seen.append((r.outcome.advantage * own, 1.0, h * own if h is not None else None, r.conversation))
     _enough(seen, f"{', '.join(sorted(family))} with models of other families")
-    y, x, h, clusters = (list(column) for column in zip(*seen, strict=True))
-    people = [0.5 + p / 2 for p in h] if labels else None
+    y, x, clusters = [s[0] for s in seen], [s[1] for s in seen], [s[3] for s in seen]
+    held = [float(s[2] or 0) for s in seen]
+    people = [0.5 + p / 2 for p in held] if labels else None
     return SelfEnhancement(
         own=rate([0.5 + v / 2 for v in y], clusters),
         people_own=rate(people, clusters) if people is not None else None,
-        effect=effect(y, x, h if labels else None, clusters),
+        effect=effect(y, x, held if labels else None, clusters),
         controlled=bool(labels),
     )
 

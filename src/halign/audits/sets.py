@@ -11,7 +11,7 @@ from typing import Any
 
 from halign.audits.labels import Label
 from halign.errors import HalignError
-from halign.judges import Judge
+from halign.judges.recording import pair_records
 from halign.judges.records import JudgedItem, PairRecord
 
 Pair = tuple[JudgedItem, Label]
@@ -82,30 +82,10 @@ def labelled_set(name: str, folder: str | Path) -> list[Pair]:
     return found
 
 
-def ask(judge: Judge, pairs: Sequence[Pair], *, name: str | None = None) -> list[PairRecord]:
-    """The judge's verdicts on every pair, in both orders if it can see them; a dimension that it leaves out is an abstention.
+def ask(judge: Any, pairs: Sequence[Pair]) -> list[PairRecord]:
+    """What a judge says of every pair, as ``halign judge`` would record it.
 
-    Args:
-        name: what to call it; its own name, or its class's.
+    Raises:
+        HalignError: as the judge's.
     """
-    called = name or str(getattr(judge, "name", type(judge).__name__))
-    prompts = [item.dialogue for item, _ in pairs]
-    a, b = ([item.replies[getattr(label, side)] for item, label in pairs] for side in "ab")
-    forward = judge.compare(prompts, a, b)
-    backward = judge.compare(prompts, b, a) if judge.sees_order else None
-    found = []
-    for i, (item, label) in enumerate(pairs):
-        for dimension in judge.dimensions:
-            first = forward[i].get(dimension)
-            second = first
-            if backward is not None:
-                turned = backward[i].get(dimension)
-                second = turned.swapped if turned is not None else None
-            trouble = "abstained" if first is None or second is None else None
-            found.append(
-                PairRecord(
-                    *(item.item, item.conversation, dimension, called, label.a, label.b, first, second),
-                    trouble=trouble,  # type: ignore[arg-type]
-                )
-            )
-    return found
+    return pair_records(judge, [(item, label.a, label.b) for item, label in pairs])

@@ -179,7 +179,11 @@ def write_template(path: Path, template: Template, *, dataset: str = "", overwri
         whole = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     kept = {k: t for k, t in whole["templates"].items() if str(t["name"]) != template.name}
     key = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{template.name}\n{template.jinja}"))
-    metadata = {"choices_in_prompt": None, "metrics": [], "original_task": template.original_task}
+    metadata: dict[str, Any] = {
+        "choices_in_prompt": None,
+        "metrics": [],
+        "original_task": template.original_task,
+    }
     made = {"answer_choices": template.answer_choices, "id": key, "jinja": template.jinja}
     kept[key] = {**made, "metadata": metadata, "name": template.name, "reference": ""}
     whole["templates"] = {

@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from halign.cli import outputs as o
+from halign.cli.samplers import refuse
+
 
 def audit(
     judged: Annotated[Path | None, typer.Argument(metavar="[JUDGED]", help="A folder of verdicts.")] = None,
@@ -27,7 +30,15 @@ def audit(
         str | None,
         typer.Option(help="Ask a judge about a set that people labelled: llmbar, xstest, qa_feedback."),
     ] = None,
-    judge: Annotated[str | None, typer.Option(help='With --set: "package.module:name" of a judge.')] = None,
+    judge: Annotated[str | None, typer.Option(help=f"With --set: {o.JUDGE_HELP}")] = None,
+    rubric: o.Rubrics = None,
+    explain: o.Explain = False,
+    samples: o.Draws = None,
+    key_env: o.KeyEnv = None,
+    concurrency: o.Concurrency = None,
+    input_price: o.InputPrice = None,
+    output_price: o.OutputPrice = None,
+    budget: o.Budget = None,
     folder: Annotated[
         Path | None, typer.Option(help="With --set: the data folder. Default: $HALIGN_DATA.")
     ] = None,
@@ -42,12 +53,25 @@ def audit(
     from halign.errors import HalignError
     from halign.judges.records import Judged
 
+    remote = {
+        "key_env": key_env,
+        "concurrency": concurrency,
+        "input_price": input_price,
+        "output_price": output_price,
+        "budget": budget,
+    }
     if (judged is None) == (set is None):
         raise HalignError("audit: give a folder of verdicts, or --set with --judge")
     if set is None:
-        for name, value in (("--judge", judge), ("--folder", folder), ("--limit", limit)):
-            if value is not None:
-                raise HalignError(f"{name} would have no effect without --set; leave it out")
+        asking = {
+            "judge": judge,
+            "folder": folder,
+            "limit": limit,
+            "rubric": rubric,
+            "samples": samples,
+            **remote,
+        }
+        refuse({**asking, "explain": explain}, "without --set")
         read = Judged.read(judged)  # type: ignore[arg-type]
         records, items = read.pairs, read.items
         known = read_labels(labels) if labels else []
@@ -55,7 +79,7 @@ def audit(
         if labels is not None or judge is None:
             raise HalignError("--set brings its own labels and needs --judge; leave --labels out")
         pairs = labelled_set(set, folder or os.environ.get("HALIGN_DATA", "data"))[:limit]
-        records = ask(_judge(judge), pairs, name=judge)
+        records = ask(o.judge_of(judge, rubric, explain, samples, remote), pairs)
         items, known = {item.item: item for item, _ in pairs}, [label for _, label in pairs]
     if not records:
         raise HalignError("audit: there are no verdicts on pairs here; judge pairs of models")
@@ -64,15 +88,3 @@ def audit(
     typer.echo("\n\n".join(a.table() for a in found))
     if output is not None:
         output.write_text(json.dumps([a.to_dict() for a in found], indent=2, ensure_ascii=False) + "\n")
-
-
-def _judge(words: str):  # type: ignore[no-untyped-def]
-    """The judge by its place in a package; a class is called."""
-    from halign.errors import HalignError
-    from halign.outsiders import imported
-
-    found = imported(words, "judge")
-    found = found() if isinstance(found, type) else found
-    if not hasattr(found, "compare"):
-        raise HalignError(f"judge {words!r} has no compare(prompts, a, b)")
-    return found

@@ -158,7 +158,7 @@ def _subject(
 ) -> Any:
     """A model behind the endpoint, a file of stored outputs, or a model here, loaded when it is needed."""
     from halign.suites import Subject
-    from halign.suites.run import subject
+    from halign.suites.subject import subject
 
     if endpoint:
         return Subject(name or model, sampler_at(endpoint, model, **remote))

@@ -19,6 +19,7 @@ from halign.cli import (
     demo,
     evaluate,
     harness,
+    judge,
     merge,
     methods,
     rate,
@@ -60,6 +61,7 @@ app.command("methods")(methods.methods)
 app.command("sample")(sample.sample)
 app.command("score")(score.score)
 app.command("chat")(chat.chat)
+app.command("judge")(judge.judge)
 app.command("compare")(compare.compare)
 app.command("converse")(converse.converse)
 app.command("rate")(rate.rate)

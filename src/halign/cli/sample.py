@@ -105,6 +105,11 @@ def _write(asked: Sequence[Dialogue], replies: Sequence[Sequence[Sample]], outpu
             {
                 "conversation": p.meta["conversation"],
                 "guardrails": list(p.guardrails),
+                **(
+                    {"meta": meta}
+                    if (meta := {k: v for k, v in p.meta.items() if k != "conversation"})
+                    else {}
+                ),
                 "prompt": [m.to_dict() for m in p.messages],
                 "responses": [{"content": s.text, "finished": s.finished} for s in samples],
             }

@@ -2,8 +2,14 @@
 
 from halign.evaluate.agreement import Repeatability, cohen_kappa, krippendorff_alpha, repeatability
 from halign.evaluate.bradley_terry import Ratings, bradley_terry
-from halign.evaluate.comparing import compare
-from halign.evaluate.comparison import Comparison, DimensionResult, compare_grades, compare_outcomes
+from halign.evaluate.comparing import compare, compare_all
+from halign.evaluate.comparison import (
+    Comparison,
+    DimensionResult,
+    compare_grades,
+    compare_outcomes,
+    compare_records,
+)
 from halign.evaluate.correction import Corrected, corrected_rate
 from halign.evaluate.elo import elo
 from halign.evaluate.frontier import Tilted, best_of_n, best_of_n_kl, jackknifed, tilted, win_rate
@@ -25,6 +31,7 @@ from halign.evaluate.replies import (
     score,
 )
 from halign.evaluate.significance import benjamini_hochberg, clustered_t, holm, sign_flip
+from halign.evaluate.standing import Standing
 from halign.evaluate.style import StyleControlled, style_controlled
 from halign.evaluate.win_rates import WinRate, win_rates, winning_score
 
@@ -43,6 +50,7 @@ __all__ = [
     "Reply",
     "Scores",
     "StyleControlled",
+    "Standing",
     "Tilted",
     "WinRate",
     "advantage",
@@ -55,8 +63,10 @@ __all__ = [
     "clustered_t",
     "cohen_kappa",
     "compare",
+    "compare_all",
     "compare_grades",
     "compare_outcomes",
+    "compare_records",
     "conditioning",
     "corrected_rate",
     "difference",

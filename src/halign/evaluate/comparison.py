@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from halign.evaluate.intervals import Interval, advantage, mean
 from halign.judges import Outcome, Verdict, verdict
+from halign.judges.records import PairRecord
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,16 @@ class DimensionResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything about A against B on one set of prompts."""
+    """Everything about A against B on one set of prompts.
+
+    Attributes:
+        troubles: dimension -> why there is no verdict -> on how many prompts (``judges.protocol.Trouble``). They are in no share.
+    """
 
     a: str
     b: str
     dimensions: dict[str, DimensionResult]
+    troubles: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def table(self) -> str:
         """The result as plain text, one line per dimension.
@@ -54,22 +61,46 @@ class Comparison:
             lines.append(f"{name:<16}{cells}{a.value:>+11.3f} [{a.low:+.3f}, {a.high:+.3f}]")
             if d.disagreements:
                 lines.append(f"{'':<16}  the two orders disagreed on {100 * d.disagreements:.1f} %")
+        for name, troubles in self.troubles.items():
+            said = ", ".join(f"{count} {why}" for why, count in troubles.items())
+            lines.append(f"{name:<16}  without a verdict in both orders, and not counted above: {said}")
         return "\n".join(lines)
 
 
 def compare_outcomes(
     a: str, b: str, outcomes: Sequence[Mapping[str, Outcome]], conversations: Sequence[str]
 ) -> Comparison:
-    """Shares and advantage per dimension from outcomes in both orders."""
+    """Shares and advantage per dimension from outcomes in both orders. A prompt counts where it has an outcome, and a dimension
+    that has outcomes in fewer than two conversations is left out, since its spread cannot be known.
+    """
     dimensions = {}
-    for d in outcomes[0]:
-        of = [o[d] for o in outcomes]
+    for d in dict.fromkeys(d for o in outcomes for d in o):
+        of = [o[d] for o in outcomes if d in o]
+        clusters = [c for o, c in zip(outcomes, conversations, strict=True) if d in o]
+        if len(set(clusters)) < 2:
+            continue
         dimensions[d] = DimensionResult(
-            shares={v: _within(mean([o.share(v) for o in of], conversations)) for v in Verdict},
-            advantage=advantage([o.advantage for o in of], conversations),
+            shares={v: _within(mean([o.share(v) for o in of], clusters)) for v in Verdict},
+            advantage=advantage([o.advantage for o in of], clusters),
             disagreements=sum(not o.agrees for o in of) / len(of),
         )
     return Comparison(a, b, dimensions)
+
+
+def compare_records(a: str, b: str, records: Iterable[PairRecord]) -> Comparison:
+    """A comparison from the records of judging (of whole dimensions; guardrails are left aside)."""
+    troubles: dict[str, Counter[str]] = {}
+    outcomes: dict[tuple[str, str, str], dict[str, Outcome]] = {}
+    for r in records:
+        if {r.a, r.b} != {a, b} or r.guardrail is not None:
+            continue
+        if r.outcome is None:
+            troubles.setdefault(r.dimension, Counter())[r.trouble or "failed"] += 1
+            continue
+        turned = r.outcome if r.a == a else Outcome(r.first.swapped, r.second.swapped)  # type: ignore[union-attr]
+        outcomes.setdefault((r.conversation, r.item, r.judge), {})[r.dimension] = turned
+    found = compare_outcomes(a, b, list(outcomes.values()), [c for c, *_ in outcomes])
+    return replace(found, troubles=troubles)
 
 
 def compare_grades(a: str, b: str, of_a: Sequence[Any], of_b: Sequence[Any], all_name: str) -> Comparison:

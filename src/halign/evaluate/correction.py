@@ -127,7 +127,7 @@ def _bootstrap(
 def _share_of(
     right: NDArray[np.bool_], among: NDArray[np.bool_], clusters: Sequence[Hashable], level: float
 ) -> Interval:
-    chosen = np.flatnonzero(among)
+    chosen: list[int] = np.flatnonzero(among).tolist()
     return share(right[chosen].tolist(), [clusters[i] for i in chosen], level=level)
 
 

@@ -152,7 +152,8 @@ def anchors_of(
     for (y, lengths, base), g in zip(models, difficulty, strict=True):
         d = np.asarray(lengths, dtype=float) - np.asarray(base, dtype=float)
         rows.append(np.stack([np.asarray(y, dtype=float), d / d.std(ddof=1), np.asarray(g, dtype=float)]))
-    return Anchors(*np.concatenate(rows, axis=1), models=len(models))
+    y, lengths, g = np.concatenate(rows, axis=1)
+    return Anchors(y, lengths, g, models=len(models))
 
 
 def predicted_win_rate(a: dict[str, float], b: dict[str, float], difficulty: ArrayLike) -> float:

@@ -52,12 +52,14 @@ def win_rates(
         here = np.flatnonzero((low == x) & (high == y))
         results, clusters = turned[here], [matches.conversations[i] for i in here]
         score = (results[:, 0] + results[:, 2] / 2).tolist()
-        sums = results.sum(0).tolist()
+        wins, losses, ties = (float(v) for v in results.sum(0))
         found.append(
             WinRate(
                 matches.models[x],
                 matches.models[y],
-                *sums,
+                wins,
+                losses,
+                ties,
                 rate=rate(score, clusters, level=level),
                 resampled=bootstrap(score, clusters, level=level, resamples=resamples, seed=seed),
                 p=sign_flip((results[:, 0] - results[:, 1]).tolist(), clusters, seed=seed),

@@ -99,7 +99,9 @@ def _read(
         if positions
         else "the endpoint gives no log-probabilities"
     )
-    return Failure(index, question.shown, f'{why}; read="samples" asks for words instead')
+    return Failure(
+        index, question.shown, f'{why}; read="samples" asks for words instead', answered=bool(positions)
+    )
 
 
 def _normalised(masses: dict[int, float]) -> Answer:
@@ -164,4 +166,5 @@ def _shares(answers: Sequence[Reply | Failure], question: Request, allowed: rang
         0,
         question.shown,
         f"the judge named no one number from {allowed[0]} to {allowed[-1]}: {said.text[:60]!r}{cut}",
+        answered=True,
     )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from halign.dialogue import Dialogue, Message
 from halign.errors import HalignError
 from halign.examples import Preference
 from halign.judges.asking import Answer, Read, ask_numbers, planned
-from halign.judges.questions import CRITERIA, PAIR_TEMPLATE, filled, masses, transcript
-from halign.llm import Client, Endpoint, Estimate, Failure, Request, TokenChoices
+from halign.judges.questions import CRITERIA, PAIR_TEMPLATE, filled, number_masses, transcript
+from halign.llm import Client, Endpoint, Estimate, Failure, Request
 
 if TYPE_CHECKING:
     from halign.sampling.protocol import Progress
@@ -153,7 +154,7 @@ class PairwiseLabeller:
             self.client,
             self.questions(prompts, a, b),
             _CHOICES,
-            _choice,
+            partial(number_masses, allowed=_CHOICES),
             read=self.read,
             samples=self.samples,
             seed=self.seed,
@@ -187,14 +188,10 @@ class PairwiseLabeller:
         return Request.of(asked, max_tokens=self.max_tokens, name=f"pair {index}")
 
 
-def _choice(positions: list[TokenChoices]) -> dict[int, float]:
-    return {int(k): p for k, p in masses(positions[0], ("1", "2")).items()}
-
-
 def _label(index: int, forward: Answer | Failure, backward: Answer | Failure) -> Label | Failure:
     for answer in (forward, backward):
         if isinstance(answer, Failure):
-            return Failure(index, answer.prompt, answer.problem, answer.status)
+            return replace(answer, index=index)
     assert isinstance(forward, dict)
     assert isinstance(backward, dict)
     return Label(forward.get(1, 0.0), backward.get(2, 0.0))

@@ -15,14 +15,14 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 from halign.dialogue import Dialogue
 from halign.errors import DataError, HalignError
-from halign.judges.protocol import Outcome, Verdict
+from halign.judges.protocol import Outcome, Trouble, Verdict
 
-Trouble = Literal["unparsable", "abstained", "failed"]
-"""Why there is no verdict: the answer could not be read; the judge declined to say; no answer came."""
+HISTORIES = "histories"
+"""Where an item's ``meta`` has what stands before each model's reply, if that is not the prompt."""
 
 ITEMS, VERDICTS, FACTS = "items.jsonl", "verdicts.jsonl", "judging.json"
 
@@ -50,10 +50,20 @@ class JudgedItem:
     @property
     def dialogue(self) -> Dialogue:
         """The prompt as judges and samplers take it."""
+        return self._dialogue(self.prompt)
+
+    def answered_by(self, model: str) -> Dialogue:
+        """What this model's reply answers. Where each model has earlier turns of its own (MT-Bench's second turn),
+        ``meta["histories"]`` holds the messages before its reply by model; for all others it is the prompt.
+        """
+        return self._dialogue(self.meta.get(HISTORIES, {}).get(model, self.prompt))
+
+    def _dialogue(self, messages: list[dict[str, Any]]) -> Dialogue:
+        meta = {k: v for k, v in self.meta.items() if k != HISTORIES}
         return Dialogue.of(
-            self.prompt,
+            messages,
             guardrails=tuple(self.guardrails),
-            meta={**self.meta, "conversation": self.conversation},
+            meta={**meta, "conversation": self.conversation, "item": self.item},
         )
 
 
@@ -166,8 +176,9 @@ class Judged:
         path = Path(folder)
         if not (path / VERDICTS).exists():
             raise HalignError(f"{path} holds no verdicts: there is no {VERDICTS}")
-        items = [_made(JudgedItem, row, path / ITEMS, n) for n, row in rows(path / ITEMS)]
-        records = [_made(record_of, row, path / VERDICTS, n) for n, row in rows(path / VERDICTS)]
+        of_items, of_verdicts = path / ITEMS, path / VERDICTS
+        items = [_made(JudgedItem, row, of_items, n) for n, row in rows(of_items)]
+        records = [_made(record_of, row, of_verdicts, n) for n, row in rows(of_verdicts)]
         facts = path / FACTS
         return cls(
             path, {i.item: i for i in items}, records, json.loads(facts.read_text()) if facts.exists() else {}
@@ -211,7 +222,7 @@ def append_rows(file: Path, added: Iterable[Mapping[str, Any]]) -> None:
     with open(file, "ab+") as to:
         to.truncate(_whole(to))
         for row in added:
-            to.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+            to.write(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n")
 
 
 def _whole(file: IO[bytes]) -> int:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from halign.dialogue import Dialogue
-from halign.judges.protocol import Verdict
+from halign.judges.protocol import Mark, PlainVerdicts, Prompts, Replies, Ruling, Verdict
 
-DIMENSIONS = ("adherence", "naturalness", "hallucination")
+ADHERENCE = "adherence"
+DIMENSIONS = (ADHERENCE, "naturalness", "hallucination")
 
 
 class Assessment(Protocol):
@@ -76,6 +77,18 @@ class Grade:
         parts = self.parts.values()
         return sum(parts) / len(parts) if parts else 0.0
 
+    @property
+    def marks(self) -> list[Mark]:
+        """One mark a dimension, 1 or 0, and one for every guardrail in force here (on adherence)."""
+        of_all = [
+            Mark(d, float(ok), acceptable=ok, why=self.reasons.get(d, ""))
+            for d, ok in self.acceptable.items()
+        ]
+        return of_all + [
+            Mark(ADHERENCE, float(kept), acceptable=kept, guardrail=g, why=self.reasons.get(g, ""))
+            for g, kept in self.active.items()
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dict."""
         return {
@@ -92,29 +105,49 @@ class Grade:
         return cls(**{**row, "spans": {k: tuple(v) for k, v in row["spans"].items()}})
 
 
-class RulesJudge:
+class RulesJudge(PlainVerdicts):
     """Judges by exact rules. Blind to order: each reply is graded alone, two grades make a verdict.
 
     Args:
         assess: (prompt, reply) -> what the world says of it, such as ``halign.worlds.care.assess``.
+        name: what records call it.
     """
 
     dimensions = DIMENSIONS
     sees_order = False
 
-    def __init__(self, assess: Callable[[Dialogue, str], Any]) -> None:
-        self.assess = assess
+    def __init__(self, assess: Callable[[Dialogue, str], Any], *, name: str = "rules") -> None:
+        self.assess, self.name = assess, name
 
     def grade(self, prompts: Sequence[Dialogue], replies: Sequence[str]) -> list[Grade]:
         """Each reply on its own."""
         return [_grade(self.assess(p, r)) for p, r in zip(prompts, replies, strict=True)]
 
-    def compare(
-        self, prompts: Sequence[Dialogue], a: Sequence[str], b: Sequence[str]
-    ) -> list[dict[str, Verdict]]:
-        """The verdicts that follow from the two grades."""
-        pairs = zip(self.grade(prompts, a), self.grade(prompts, b), strict=True)
-        return [{d: verdict(x.acceptable[d], y.acceptable[d]) for d in self.dimensions} for x, y in pairs]
+    def marks(self, prompts: Prompts, replies: Replies) -> list[list[Mark]]:
+        """Each reply on its own, as marks."""
+        return [grade.marks for grade in self.grade(prompts, replies)]
+
+    def rulings(
+        self, prompts: Prompts, a: Replies, b: Replies, others: Prompts | None = None
+    ) -> list[list[Ruling]]:
+        """The verdicts that follow from the two grades; per guardrail where it is in force for both."""
+        of_a, of_b = self.marks(prompts, a), self.marks(prompts if others is None else others, b)
+        return [rulings_from(x, y) for x, y in zip(of_a, of_b, strict=True)]
+
+
+def rulings_from(a: Iterable[Mark], b: Iterable[Mark]) -> list[Ruling]:
+    """The verdicts that two replies' marks make, where both say what is acceptable; where one of them has trouble, so has the
+    ruling.
+    """
+    of_b = {(m.dimension, m.guardrail): m for m in b}
+    return [_ruling(x, of_b[x.dimension, x.guardrail]) for x in a if (x.dimension, x.guardrail) in of_b]
+
+
+def _ruling(x: Mark, y: Mark) -> Ruling:
+    why = "\n".join(f"{name}: {m.why}" for name, m in (("A", x), ("B", y)) if m.why)
+    if x.acceptable is None or y.acceptable is None:
+        return Ruling(x.dimension, None, x.guardrail, why, x.trouble or y.trouble or "abstained")
+    return Ruling(x.dimension, verdict(x.acceptable, y.acceptable), x.guardrail, why)
 
 
 def verdict(a: bool, b: bool) -> Verdict:

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.judges.asking import Read, answered, ask_numbers, planned
-from halign.judges.questions import CRITERIA, SCORE_TEMPLATE, expectation, filled, masses, transcript
-from halign.llm import Client, Endpoint, Estimate, Failure, Request, TokenChoices
+from halign.judges.questions import CRITERIA, SCORE_TEMPLATE, expectation, filled, number_masses, transcript
+from halign.llm import Client, Endpoint, Estimate, Failure, Request
 
 if TYPE_CHECKING:
     from halign.sampling.protocol import Progress
 
 SCORES = range(1, 11)
 """What may be answered to SCORE_TEMPLATE."""
-_UNTOLD = 0.01  # a "1" of less probability may be a 1 or the beginning of a 10 without mattering
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class DirectScorer:
             self.client,
             self.questions(prompts, replies),
             self.scale,
-            partial(_score, scale=self.scale),
+            partial(number_masses, allowed=self.scale),
             read=self.read,
             samples=self.samples,
             seed=self.seed,
@@ -111,18 +110,3 @@ class DirectScorer:
             for p, r in zip(prompts, replies, strict=True)
         ]
         return [Request.of(w, max_tokens=self.max_tokens, name=f"reply {i}") for i, w in enumerate(words)]
-
-
-def _score(positions: list[TokenChoices], scale: range = SCORES) -> dict[int, float] | None:
-    """Many tokenizers write 10 as "1" and "0". How a "1" divides between the two is seen only where the answer went that way;
-    else nothing is claimed (None).
-    """
-    found = {int(k): p for k, p in masses(positions[0], [str(s) for s in scale]).items()}
-    if 10 not in scale or found[10] > 0 or found.get(1, 0.0) < _UNTOLD:
-        return found
-    if positions[0].token.strip() != "1":
-        return None
-    if len(positions) > 1:
-        zero = masses(positions[1], ("0",))["0"]
-        found[1], found[10] = found[1] * (1 - zero), found[1] * zero
-    return found

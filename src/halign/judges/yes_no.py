@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.judges.asking import Read, answered, ask_numbers, planned
-from halign.judges.questions import masses
-from halign.llm import Client, Endpoint, Estimate, Failure, Request, TokenChoices
+from halign.judges.local_answers import answer_logps, asked_as
+from halign.judges.questions import number_masses
+from halign.llm import Client, Endpoint, Estimate, Failure, Request
 
 if TYPE_CHECKING:
     from halign.models import Policy
 
+_CHOICES = range(1, 3)
 _ASK = "\n\nAnswer with one number and nothing else: 1 for yes, 2 for no."
 
 
@@ -71,7 +73,13 @@ class EndpointYesNo:
         """
         asked = self.requests(questions)
         found = ask_numbers(
-            self.client, asked, range(1, 3), _choice, read=self.read, samples=self.samples, seed=self.seed
+            self.client,
+            asked,
+            _CHOICES,
+            partial(number_masses, allowed=_CHOICES),
+            read=self.read,
+            samples=self.samples,
+            seed=self.seed,
         )
         keys = answered(self.client, asked, samples=self.samples, seed=self.seed)
         return [
@@ -112,12 +120,10 @@ class LocalYesNo:
         Raises:
             HalignError: if the model does not answer with either (see ``least_mass``).
         """
-        from halign.likelihood import logps
-
-        pairs = [(self._question(q), answer) for q in questions for answer in ("1", "2")]
-        if not pairs:
+        if not questions:
             return []
-        found = logps(self.policy, pairs, **self.options).reshape(-1, 2)
+        asked = [asked_as(self.policy, q + _ASK) for q in questions]
+        found = answer_logps(self.policy, asked, ("1", "2"), **self.options)
         mass = found.exp().sum(1)
         low = (mass < self.least_mass).nonzero().flatten().tolist()
         if low:
@@ -127,13 +133,3 @@ class LocalYesNo:
                 "model that follows instructions, or leave the judge out"
             )
         return [Chance(p) for p in found.softmax(1)[:, 0].tolist()]
-
-    def _question(self, question: str) -> Dialogue:
-        words = question + _ASK
-        if not getattr(self.policy.tokenizer, "chat_template", None):
-            return Dialogue.of(words)
-        return Dialogue.of([{"role": "user", "content": words}])
-
-
-def _choice(positions: list[TokenChoices]) -> dict[int, float]:
-    return {int(k): p for k, p in masses(positions[0], ("1", "2")).items()}

@@ -140,7 +140,7 @@ async def _answer(
     except Stopped:
         return None
     except ItemError as error:
-        return Failure(0, request.shown, error.problem, error.status)
+        return Failure(0, request.shown, error.problem, error.status, error.answered)
 
 
 async def _fitting(session: Session, request: Request, reply: Reply, schema: type[BaseModel]) -> Reply:
@@ -153,7 +153,8 @@ async def _fitting(session: Session, request: Request, reply: Reply, schema: typ
     except structured.Unfit as problem:
         raise ItemError(
             f"the answer does not fit {schema.__name__}, even after it was sent back once: {problem}. Both answers are in the "
-            "cache; another seed or sample asks anew"
+            "cache; another seed or sample asks anew",
+            answered=True,
         ) from problem
 
 

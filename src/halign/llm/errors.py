@@ -21,12 +21,14 @@ class Failure:
         prompt: the request's name, or the beginning of its last message.
         problem: what went wrong and what helps.
         status: the HTTP status of a refusal, or None.
+        answered: True if an answer came that is of no use (not in the form asked for); False if none came.
     """
 
     index: int
     prompt: str
     problem: str
     status: int | None = None
+    answered: bool = False
 
     def __str__(self) -> str:
         return f"prompt {self.index} ({self.prompt}): {self.problem}"
@@ -84,9 +86,9 @@ class ItemsFailed(HalignError):
 class ItemError(Exception):
     """Inside the client: this prompt fails, the others go on."""
 
-    def __init__(self, problem: str, status: int | None = None) -> None:
+    def __init__(self, problem: str, status: int | None = None, answered: bool = False) -> None:
         super().__init__(problem)
-        self.problem, self.status = problem, status
+        self.problem, self.status, self.answered = problem, status, answered
 
 
 def all_answered(answers: Sequence[Reply | Failure]) -> list[Reply]:

@@ -1,22 +1,16 @@
-"""How judges behaved: verdicts that did not come, orders that disagree, the pull of the first place, and each other.
-
-What ``judges.audit`` finds is joined here, so that the page asks in one place.
-"""
+"""How judges behaved: verdicts that did not come, what ``audits`` finds in the others, and where judges contradict each other."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
-from halign.evaluate import Interval, advantage, share
-from halign.judges import Verdict
-from halign.judges.records import PairRecord, Record
+from halign.audits import Audit, audit
+from halign.evaluate import Interval, share
+from halign.judges.records import JudgedItem, PairRecord, Record
 from halign.reporting.pool import Pool, Seen
-from halign.reporting.standings import within
-
-SIGNED = (-1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -26,16 +20,12 @@ class Conduct:
     Attributes:
         asked: verdicts asked for, those that did not come included.
         trouble: why -> how many did not come.
-        orders: share of the comparisons in which the two orders gave different verdicts; None without comparisons.
-        position: P(the reply shown first is better) - P(the second), over both orders; 0 for a judge that cannot see the order.
     """
 
     judge: str
     dimension: str
     asked: int
     trouble: dict[str, int]
-    orders: Interval | None
-    position: Interval | None
 
 
 class Agreement(NamedTuple):
@@ -58,30 +48,23 @@ def conduct(records: Sequence[Record]) -> list[Conduct]:
         for r in of:
             if r.trouble:
                 trouble[r.trouble] = trouble.get(r.trouble, 0) + 1
-        pairs = [(r.conversation, o) for r in of if isinstance(r, PairRecord) and (o := r.outcome)]
-        clusters = [c for c, _ in pairs]
-        orders = share([not o.agrees for _, o in pairs], clusters) if pairs else None
-        places = [first_place(o.first, o.second) for _, o in pairs]
-        out.append(Conduct(judge, dimension, len(of), trouble, orders, _signed(places, clusters)))
+        out.append(Conduct(judge, dimension, len(of), trouble))
     return out
 
 
-def first_place(first: Verdict, second: Verdict) -> float:
-    """P(shown first is better) - P(shown second) of one comparison. ``second`` is turned back: B was shown first there.
+def audits(pool: Pool) -> list[tuple[str, Audit]]:
+    """(folder, audit of one judge on one dimension) of every folder with comparisons."""
+    found = []
+    for name, judged in zip(pool.names, pool.judged, strict=True):
+        left_out = lacking(judged.pairs, judged.items)
+        stored = {k: item for k, item in judged.items.items() if k not in left_out}
+        found += [(name, a) for a in audit(judged.pairs, stored)]
+    return found
 
-    >>> first_place(Verdict.A, Verdict.B), first_place(Verdict.A, Verdict.A), first_place(Verdict.BOTH, Verdict.A)
-    (1.0, 0.0, -0.5)
-    """
-    gain = {Verdict.A: 1, Verdict.B: -1}
-    return (gain.get(first, 0) - gain.get(second, 0)) / 2
 
-
-def _signed(values: Sequence[float], clusters: Sequence[str]) -> Interval | None:
-    if not values:
-        return None
-    if len(set(clusters)) < 2:
-        return Interval(sum(values) / len(values), *SIGNED, len(values), 1)
-    return within(advantage(values, clusters), SIGNED)
+def lacking(pairs: Sequence[PairRecord], items: Mapping[str, JudgedItem]) -> set[str]:
+    """Items of which a reply that was judged is not stored."""
+    return {r.item for r in pairs if r.item in items and not items[r.item].replies.keys() >= {r.a, r.b}}
 
 
 def said_of(seen: Seen) -> tuple[Hashable, Hashable] | None:

@@ -23,7 +23,7 @@ from halign.curation.minhash import NEAR
 from halign.curation.source import Row, RowSource, Watch, unwatched
 from halign.errors import HalignError
 from halign.examples import Conversation, Example, Preference, Ranking, Rating
-from halign.reporting.environment import environment, policy, template
+from halign.reporting.environment import environment, template
 from halign.reporting.page import Report
 from halign.reporting.svg import Bar, bars
 
@@ -115,7 +115,6 @@ def data_card(
         "skipped": [str(e) for e in source.skipped[:20]],
         "version": __version__,
         "css": template("style.css"),
-        "policy": policy(""),
     }
     return Report(environment().get_template("card.html.jinja").render(context))
 

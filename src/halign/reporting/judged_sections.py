@@ -9,9 +9,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from halign.audits import Audit
 from halign.evaluate import Interval
 from halign.judges.records import Judged
-from halign.reporting.conduct import Agreement, Conduct, agreements, conduct
+from halign.reporting.conduct import Agreement, Conduct, agreements, audits, conduct
 from halign.reporting.evidence import Evidence
 from halign.reporting.explorer import Packed, pack
 from halign.reporting.pool import Pool
@@ -45,6 +46,7 @@ class JudgedPart:
     heats: list[Heat]
     frontiers: list[tuple[str, Markup]]
     conduct: list[Conduct]
+    audits: list[tuple[str, Audit]]
     agreements: list[Agreement]
     packed: Packed
     missing: list[str]
@@ -60,14 +62,14 @@ def judged_part(evidence: Evidence, pool: Pool, css: Mapping[str, str]) -> Judge
         pool: those folders, laid together.
         css: model -> class of its colour.
     """
-    found = tally(pool.records)
-    ranked = boards(found, pool.models)
+    ranked = boards(pool.records, pool.models)
     named = list(zip(pool.judged, pool.names, strict=True))
     return JudgedPart(
         ranked,
-        heats(found, pool.models),
+        heats(tally(pool.records), pool.models),
         frontiers(evidence, pool, ranked, css),
         conduct(pool.records),
+        audits(pool),
         agreements(pool),
         pack(pool),
         [m for j, name in named for m in missing(name, j)],
@@ -80,7 +82,7 @@ def judged_part(evidence: Evidence, pool: Pool, css: Mapping[str, str]) -> Judge
 def heading(column: Column) -> str:
     """A column's title.
 
-    >>> heading(Column("j", "helpfulness", None, "grade", (1, 10))), heading(Column("j", "adherence", None, "win rate", YES_NO))
+    >>> heading(Column("j", "helpfulness", None, "grade", (1, 10))), heading(Column("j", "adherence", None, "win rate", (0, 1)))
     ('helpfulness, mean grade from 1 to 10', 'adherence, win rate')
     """
     if column.what == "grade":
@@ -94,6 +96,8 @@ def cell(column: Column, i: Interval) -> Cell:
     warmth = (i.value - low) / (high - low) if high > low else 0.5
     if column.what == "grade":
         shown = (f"{i.value:.2f}", f"{i.low:.2f}", f"{i.high:.2f}")
+    elif column.what == "rating":
+        shown = (f"{i.value:.0f}", f"{i.low:.0f}", f"{i.high:.0f}")
     else:
         shown = (f"{100 * i.value:.1f} %", f"{100 * i.low:.1f}", f"{100 * i.high:.1f}")
     return Cell(*shown, i.n, i.clusters, track(i, low, high), round(min(1.0, max(0.0, warmth)), 3))

@@ -25,9 +25,6 @@ HOST = "127.0.0.1"
 class LiveReport(ThreadingHTTPServer):
     """Serves the report of folders that are still being written.
 
-    >>> LiveReport([Path("runs/not-there-yet")], port=0).waiting
-    ['runs/not-there-yet']
-
     Args:
         port: 0 for any that is free; ``address`` says which.
 
@@ -51,10 +48,6 @@ class LiveReport(ThreadingHTTPServer):
     def address(self) -> str:
         """Where the page is."""
         return f"http://{HOST}:{self.server_address[1]}/"
-
-    @property
-    def waiting(self) -> list[str]:
-        return self.followed.waiting()
 
     def page(self) -> str:
         """The whole report, made anew if there is something new. Raises as ``report``."""

@@ -10,12 +10,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from halign.evaluate import Interval, advantage, mean, share
+from halign.errors import HalignError
+from halign.evaluate import Interval, mean, share
+from halign.evaluate.bradley_terry import bradley_terry
+from halign.evaluate.intervals import rate
+from halign.evaluate.matches import Matches
 from halign.judges.records import PairRecord, Record
 from halign.reporting.pool import Pool
 
-What = Literal["win rate", "acceptable", "grade"]
-"""P(better) + P(no difference) / 2; share that the rubric calls acceptable; mean grade on its scale."""
+What = Literal["win rate", "acceptable", "grade", "rating"]
+"""P(better) + P(no difference) / 2; share that the rubric calls acceptable; mean grade on its scale; Bradley-Terry, in points."""
 
 YES_NO = (0.0, 1.0)
 
@@ -60,12 +64,14 @@ class Board:
 
     Attributes:
         by_rule: dimensions about whose whole nothing was asked: their columns pool the verdicts on single rules.
+        notes: why there are no ratings.
     """
 
     judge: str
     columns: list[Column]
     rows: list[Row]
     by_rule: frozenset[str] = frozenset()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -110,28 +116,54 @@ def estimate(column: Column, of: Values) -> Interval:
     """The mean of a column's values with its interval; all of the scale where one conversation is all there is."""
     if column.what == "acceptable":
         return share([v == 1.0 for v in of.values], of.clusters)
+    if column.what == "win rate":
+        return rate(of.values, of.clusters)
     if len(set(of.clusters)) < 2:
         return Interval(sum(of.values) / len(of.values), *column.scale, len(of.values), 1)
-    if column.what == "grade":
-        return within(mean(of.values, of.clusters), column.scale)
-    gain = advantage([2 * v - 1 for v in of.values], of.clusters)
-    value, low, high = ((1 + x) / 2 for x in (gain.value, gain.low, gain.high))
-    return within(Interval(value, low, high, gain.n, gain.clusters), YES_NO)
+    return within(mean(of.values, of.clusters), column.scale)
 
 
-def boards(found: Tally, models: Sequence[str]) -> list[Board]:
-    """One leaderboard a judge. What is joined to it later (ratings, length control) is a column as well."""
+def ratings(records: Iterable[Record]) -> tuple[dict[Column, dict[str, Interval]], dict[str, list[str]]]:
+    """Bradley-Terry ratings of the models on each judge's dimensions, and for each judge why some have none.
+
+    The intervals are the sandwich's. A column's scale reaches from the lowest end of an interval to the highest.
+    """
+    groups: dict[tuple[str, str], list[PairRecord]] = {}
+    for r in records:
+        if isinstance(r, PairRecord) and r.guardrail is None:
+            groups.setdefault((r.judge, r.dimension), []).append(r)
+    found: dict[Column, dict[str, Interval]] = {}
+    notes: dict[str, list[str]] = {}
+    for (judge, dimension), of in groups.items():
+        try:
+            rated = bradley_terry(
+                Matches.of(of), resamples=2
+            ).ratings  # the bootstrap's intervals are not shown
+        except HalignError as e:
+            notes.setdefault(judge, []).append(f"{dimension}: {e}")
+            continue
+        ends = min(i.low for i in rated.values()), max(i.high for i in rated.values())
+        found[Column(judge, dimension, None, "rating", ends)] = rated
+    return found, notes
+
+
+def boards(records: Sequence[Record], models: Sequence[str]) -> list[Board]:
+    """One leaderboard a judge: what was tallied, then ratings."""
     out = []
+    found, (rated, notes) = tally(records), ratings(records)
     for judge in dict.fromkeys(c.judge for c in found):
         columns = {c: of for c, of in found.items() if c.judge == judge and c.rule is None}
         whole = {c.dimension for c in columns}
         pooled = _pooled({c: of for c, of in found.items() if c.judge == judge and c.dimension not in whole})
         columns |= pooled
         cells = {c: {m: estimate(c, v) for m, v in of.items()} for c, of in columns.items()}
+        cells |= {c: of for c, of in rated.items() if c.judge == judge}
         rows = [(m, [of.get(m) for of in cells.values()]) for m in models]
         rows = [r for r in rows if any(r[1])]
         rows.sort(key=lambda r: [-(i.value if i else float("-inf")) for i in r[1]])
-        out.append(Board(judge, list(cells), rows, frozenset(c.dimension for c in pooled)))
+        out.append(
+            Board(judge, list(cells), rows, frozenset(c.dimension for c in pooled), notes.get(judge, []))
+        )
     return out
 
 

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from halign.dialogue import Dialogue
 from halign.errors import HalignError
+from halign.judges.local_answers import answer_logps, asked_as
 from halign.judges.questions import CRITERIA, SCORE_TEMPLATE, filled, transcript
 from halign.judges.scorer import SCORES, DirectScorer
-from halign.likelihood import as_path, make_renderer, path_logps
 from halign.llm import Client, Endpoint, Estimate, Failure
 from halign.models import Policy
 
@@ -117,7 +117,7 @@ class LocalLanguageModelReward:
             raise HalignError(f"reward: least_mass = {least_mass:g} is out of range; a probability, 0 to 1")
         self.policy, self.criteria, self.template = policy, criteria, template
         self.scaled, self.least_mass = scaled, least_mass
-        self.renderer = make_renderer(policy, prefix)
+        self.prefix = prefix
         self.options: dict[str, Any] = {"max_tokens": max_tokens, "dtype": dtype}
 
     def score(self, prompts: Sequence[Dialogue], replies: Sequence[str]) -> list[float]:
@@ -150,22 +150,12 @@ class LocalLanguageModelReward:
             raise HalignError(
                 f"reward: {len(prompts)} prompts and {len(replies)} replies; one of each is needed"
             )
-        answers = [str(s) for s in SCORES]
-        paths = [
-            as_path(self.renderer, question, answer)
-            for question in map(self._question, prompts, replies)
-            for answer in answers
-        ]
-        found = path_logps(self.policy, paths, **self.options)
-        return (
-            torch.stack([f.sum() for f in found]).reshape(-1, len(answers)) if found else torch.zeros(0, 10)
-        )
+        asked = list(map(self._question, prompts, replies))
+        return answer_logps(self.policy, asked, [str(s) for s in SCORES], prefix=self.prefix, **self.options)
 
     def _question(self, prompt: Dialogue, reply: str) -> Dialogue:
         words = filled(self.template, criteria=self.criteria, conversation=transcript(prompt), reply=reply)
-        if not getattr(self.policy.tokenizer, "chat_template", None):
-            return Dialogue.of(words)
-        return Dialogue.of([{"role": "user", "content": words}])
+        return asked_as(self.policy, words)
 
 
 def _scaled(score: float) -> float:

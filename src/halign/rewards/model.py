@@ -129,15 +129,31 @@ class RewardModel(Policy):
             both = [(p, r) for p, a, b in comparisons for r in (a, b)]
             rewards = self.rewards(both, **options).reshape(-1, 2)
             return torch.sigmoid(rewards[:, 0] - rewards[:, 1])
+        raw = self._duels([c for p, a, b in comparisons for c in ((p, a, b), (p, b, a))], **options).reshape(
+            -1, 2
+        )
+        return torch.sigmoid((raw[:, 0] - raw[:, 1]) / 2)
+
+    def first_wins(self, comparisons: Sequence[tuple[Prompt, str, str]], **options: Any) -> Tensor:
+        """P(the response shown first beats the second) in this order alone, float32 [P]: what a judge that sees order says.
+        ``prefers`` takes the mean logit of both orders.
+
+        Raises:
+            HalignError: unless the model is a pairwise one.
+        """
+        if self.facts.kind != "pairwise":
+            raise HalignError("only a pairwise model sees which response is shown first")
+        return torch.sigmoid(self._duels(comparisons, **options))
+
+    def _duels(self, comparisons: Sequence[tuple[Prompt, str, str]], **options: Any) -> Tensor:
+        """Logits of a pairwise model, the responses in the order given, [P]."""
         renderer = make_renderer(self)
         paths = []
-        for prompt, a, b in comparisons:
+        for prompt, first, second in comparisons:
             dialogue = as_prompt(prompt)
             role = "raw" if dialogue.is_raw else "assistant"
-            one, other = Message(role, a), Message(role, b)
-            paths += [as_path(renderer, dialogue, versus(*pair)) for pair in ((one, other), (other, one))]
-        raw = self._raw(paths, **options).reshape(-1, 2)
-        return torch.sigmoid((raw[:, 0] - raw[:, 1]) / 2)
+            paths.append(as_path(renderer, dialogue, versus(Message(role, first), Message(role, second))))
+        return self._raw(paths, **options)[:, 0]
 
     def _split(self, raw: Tensor) -> Tensor:
         return raw.unflatten(1, (len(self.facts.attributes), self.facts.levels))

@@ -12,12 +12,12 @@ Loops that sample know nothing but this. Whatever has such a ``score`` will do, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from halign.dialogue import Dialogue
 from halign.errors import HalignError
+from halign.judges.learned import sigmoid
 from halign.rewards.model import RewardModel
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class ByReward:
         scored = self.reward.score(list(asked.values()), [r for _, r in asked])
         by_key = dict(zip(asked, scored, strict=True))
         gaps = [by_key[id(p), a] - by_key[id(p), b] for p, a, b in comparisons]
-        return [_sigmoid(gap / self.scale) for gap in gaps]
+        return [sigmoid(gap / self.scale) for gap in gaps]
 
 
 class LearnedPreferences:
@@ -137,7 +137,3 @@ class LabelledPreferences:
                 f"{len(failed)} of {len(labels)} comparisons got no answer: {failed[0].problem}"
             )
         return [0.5 if isinstance(label, Failure) else label.preference for label in labels]
-
-
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))

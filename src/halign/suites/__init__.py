@@ -6,7 +6,8 @@ from halign.suites.files import Files, SetFile
 from halign.suites.judging import JudgeNamed
 from halign.suites.registry import find, names, resolve
 from halign.suites.results import Results, SuiteResult
-from halign.suites.run import Job, Subject, evaluate
+from halign.suites.run import Job, evaluate
+from halign.suites.subject import Subject
 
 __all__ = [
     "Answered",

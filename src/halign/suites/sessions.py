@@ -51,7 +51,8 @@ def survival(sessions: Sequence[Session], *, seed: int = 0, level: float = 0.95)
 
     S(t) = prod over u <= t of (1 - d_u / n_u), where n_u sessions came unbroken to turn u and were judged there or later, and d_u
     were first broken at u; so sessions that end early are censored, not counted as held. Intervals are percentiles over resampled
-    conversations; of 0 and 1, which no resampling changes, those of a share among the conversations still at risk.
+    conversations; of 0 and 1, which no resampling changes, those of a share among the conversations still at risk. Turns that no
+    session came unbroken to are left out.
     """
     names: dict[str, int] = {}
     codes = np.array([names.setdefault(s.conversation, len(names)) for s in sessions])
@@ -63,6 +64,7 @@ def survival(sessions: Sequence[Session], *, seed: int = 0, level: float = 0.95)
         if s.broken is not None:
             broken[code, s.broken - 1] += 1
     curve = _product(risk.sum(0), broken.sum(0))
+    last = int((risk.sum(0) > 0).sum())
     if len(names) < 2:
         return {t + 1: Interval(float(curve[t]), 0.0, 1.0, len(sessions), len(names)) for t in range(last)}
     at_risk = (risk > 0).sum(0)
