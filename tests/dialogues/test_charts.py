@@ -82,6 +82,10 @@ def test_close_calls_are_not_clear(tmp_path):
     assert not match.clear
     assert len(match.places) == 2
     (turn,) = follower.follow(talk("shall I book the green car"))
+    judge = FlowChartJudge(read_charts(file))
+    ((mark,),) = judge.marks([talk()], ["shall I book the green car"])
+    assert (mark.value, mark.trouble) == (None, "abstained")
+    assert judge.compare([talk()], ["shall I book the green car"], ["x"]) == [{}]
     assert turn.step == "unknown"
     assert turn.allowed is None
 
@@ -157,9 +161,13 @@ def test_as_a_judge(chart):
     judge = FlowChartJudge({"weather": chart})
     before = talk("Which city, please?")
     right, wrong = "And for which day would you like to know?", "My cat is ill."
-    grades = judge.grade([before] * 3, [right, wrong, ""])
-    assert [g.acceptable for g in grades] == [{DIMENSION: True}, {DIMENSION: False}, {DIMENSION: False}]
-    assert "nothing that the chart says" in grades[1].reasons[DIMENSION]
+    marks = [m for (m,) in judge.marks([before] * 3, [right, wrong, ""])]
+    assert [(m.dimension, m.value, m.acceptable) for m in marks] == [
+        (DIMENSION, 1, True),
+        (DIMENSION, 0, False),
+        (DIMENSION, 0, False),
+    ]
+    assert "nothing that the chart says" in marks[1].why
     assert judge.compare([before], [wrong], [right]) == [{DIMENSION: Verdict.B}]
     records = judge.records(talk("Which city, please?", wrong), "c1", "bot")
     assert [(r.item, r.value, r.acceptable, r.turn) for r in records] == [

@@ -271,7 +271,17 @@ def test_the_command(policy_folder, rules_file, tmp_path):
         "--output",
         str(out),
     ]
-    words += ["--runs", "2", "--turns", "2", "max_new_tokens=4", "--versus", str(policy_folder)]
+    words += [
+        "--runs",
+        "2",
+        "--turns",
+        "2",
+        "--name",
+        "first",
+        "max_new_tokens=4",
+        "--versus",
+        str(policy_folder),
+    ]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     assert "pass^2" in result.output

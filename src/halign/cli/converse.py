@@ -88,9 +88,7 @@ def converse(
     _refuse_judge(asked.words, user, guardrails)
     if endpoint:
         refuse({"device": device}, "with --endpoint")
-    called = [(name or _called(model), model), *([(_called(versus), versus)] if versus else [])]
-    if len({c for c, _ in called}) < len(called):
-        called = [(f"{c} ({where})", where) for c, where in called]
+    called = _named([(name or _called(model), model), *([(_called(versus), versus)] if versus else [])])
     models = {c: _sampler(where, endpoint, key_env, device) for c, where in called}
     with Progress(transient=True, console=Console(stderr=True)) as bar:
         task = bar.add_task("dialogues", total=None)
@@ -169,6 +167,21 @@ def _user(
 
 def _sampler(model: str, endpoint: str | None, key_env: str | None, device: str | None) -> Any:
     return sampler_at(endpoint, model, key_env=key_env) if endpoint else sampler_here(model, device=device)
+
+
+def _named(called: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Names that differ: of two folders of one name the whole paths.
+
+    Raises:
+        HalignError: it is one model twice.
+    """
+    if len({c for c, _ in called}) == len(called):
+        return called
+    if len({where for _, where in called}) < len(called):
+        raise HalignError(
+            f"--versus {called[0][1]} is the same model: give another, or a --name to compare it with itself"
+        )
+    return [(where, where) for _, where in called]
 
 
 def _called(model: str) -> str:

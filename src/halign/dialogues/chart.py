@@ -119,12 +119,15 @@ def read_charts(file: str | Path) -> dict[str, FlowChart]:
 
 def _chart(task: str, row: Any, path: Path) -> FlowChart:
     where = f"flow chart {path}: {task}"
+    nodes: Any
+    graph: Any
     if not isinstance(row, Mapping):
         raise HalignError(f"{where}: nodes and edges are needed")
     if "flow" in row:
         nodes, graph, silent = _star(row)
     else:
-        nodes, graph, silent = row.get("nodes"), row.get("edges", {}), set(map(str, row.get("silent", ())))
+        silent = set(map(str, row.get("silent", ())))
+        nodes, graph = row.get("nodes"), row.get("edges", {})
     if not isinstance(nodes, Mapping) or not isinstance(graph, Mapping) or not nodes:
         raise HalignError(f"{where}: nodes (name: text) and edges (name: next, or a list) are needed")
     edges = {str(a): _names(b) for a, b in graph.items()}

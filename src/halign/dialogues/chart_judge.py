@@ -13,19 +13,19 @@ from halign.dialogues.chart import FlowChart, of_tasks, read_charts
 from halign.dialogues.following import WORDS, ChartFollower, ChartTurn, first_departure
 from halign.dialogues.matching import LEAST
 from halign.evaluate import Interval, share
-from halign.judges.protocol import Verdict
+from halign.judges.protocol import Mark, PlainVerdicts, Prompts, Replies, Ruling, Trouble
 from halign.judges.records import GradeRecord
-from halign.judges.rules import Grade, verdict
+from halign.judges.rules import rulings_from
 
 DIMENSION = "flow chart"
 TASKS = "tasks"
 """Where a prompt's ``meta`` has the tasks whose charts are in force; without it all charts are."""
 
 
-class FlowChartJudge:
+class FlowChartJudge(PlainVerdicts):
     """Judges replies by flow charts. Blind to order, and asks no model.
 
-    A reply of which it cannot be told has no verdict: its grade lacks the dimension.
+    A reply of which it cannot be told has no verdict, and trouble "abstained".
 
     Args:
         charts: a file, or charts by task (``read_charts``).
@@ -60,26 +60,23 @@ class FlowChartJudge:
             self._followers[tasks] = ChartFollower(of_tasks(self.charts, tasks), self.least)
         return self._followers[tasks].follow(dialogue)
 
-    def grade(self, prompts: Sequence[Dialogue], replies: Sequence[str]) -> list[Grade]:
-        """Each reply after its conversation; an empty one is off the chart."""
+    def marks(self, prompts: Prompts, replies: Replies) -> list[list[Mark]]:
+        """Each reply after its conversation: 1 on the chart, 0 off it, as an empty one is; trouble where it cannot be told."""
         found = []
         for prompt, reply in zip(prompts, replies, strict=True):
             turns = self.follow(prompt + Message("assistant", reply)) if reply.strip() else []
-            allowed = turns[-1].allowed if turns else False
-            why = in_words(turns[-1]) if turns else WORDS["off"]
-            told = {} if allowed is None else {DIMENSION: allowed}
-            found.append(Grade(told, reasons={} if allowed else {DIMENSION: why}))
+            allowed, why = (turns[-1].allowed, in_words(turns[-1])) if turns else (False, WORDS["off"])
+            value = None if allowed is None else float(allowed)
+            trouble: Trouble | None = "abstained" if allowed is None else None
+            found.append([Mark(DIMENSION, value, acceptable=allowed, why=why, trouble=trouble)])
         return found
 
-    def compare(
-        self, prompts: Sequence[Dialogue], a: Sequence[str], b: Sequence[str]
-    ) -> list[dict[str, Verdict]]:
-        """The verdicts that follow from the two grades; none where one of them cannot be told."""
-        pairs = zip(self.grade(prompts, a), self.grade(prompts, b), strict=True)
-        return [
-            {d: verdict(x.acceptable[d], y.acceptable[d]) for d in x.acceptable if d in y.acceptable}
-            for x, y in pairs
-        ]
+    def rulings(
+        self, prompts: Prompts, a: Replies, b: Replies, others: Prompts | None = None
+    ) -> list[list[Ruling]]:
+        """The verdicts that follow from the two marks; none where one of them cannot be told."""
+        of_a, of_b = self.marks(prompts, a), self.marks(prompts if others is None else others, b)
+        return [rulings_from(x, y) for x, y in zip(of_a, of_b, strict=True)]
 
     def records(self, dialogue: Dialogue, conversation: str, model: str) -> list[GradeRecord]:
         """One verdict for each agent turn; the item is ``conversation:place``, as for stored replies."""

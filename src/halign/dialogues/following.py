@@ -44,7 +44,7 @@ class ChartTurn:
     @property
     def step(self) -> Step:
         """The worst of its parts: off, jump, ahead, unknown, else that of the first."""
-        return next((s for s in ("off", "jump", "ahead", "unknown") if s in self.steps), self.steps[0])  # type: ignore[return-value]
+        return next((s for s in ("off", "jump", "ahead", "unknown") if s in self.steps), self.steps[0])
 
     @property
     def allowed(self) -> bool | None:

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from halign.dialogues.talking import Talk
-from halign.judges.records import GradeRecord, JudgedItem
+from halign.judges.records import HISTORIES, GradeRecord, JudgedItem
 from halign.suites.contract import Bench
 from halign.suites.guardrails import RULE, TURN
 from halign.suites.rule_verdicts import RuleVerdict, verdicts
 from halign.suites.sessions import Session
 
-HISTORIES = "histories"
-"""Where an item's ``meta`` has what stands before each model's reply, by model."""
 HELD = "dialogue held"
 """The dimension of a whole dialogue, on the item of its last reply: no rule was broken, of an attack the rule under attack."""
 
