@@ -14,6 +14,7 @@ from halign.cli import (
     audit,
     chat,
     compare,
+    converse,
     data_commands,
     demo,
     evaluate,
@@ -62,6 +63,7 @@ app.command("score")(score.score)
 app.command("chat")(chat.chat)
 app.command("judge")(judge.judge)
 app.command("compare")(compare.compare)
+app.command("converse")(converse.converse)
 app.command("rate")(rate.rate)
 app.command("audit")(audit.audit)
 app.command("evaluate")(evaluate.evaluate)
