@@ -15,7 +15,7 @@ from halign.errors import HalignError
 if TYPE_CHECKING:
     from halign.judges.stored import Stored
 
-JUDGE_HELP = "rules, care, reward:FOLDER, pairwise:FOLDER, llm:NAME@URL, local:FOLDER, human:FILE, or package.module:name."
+JUDGE_HELP = "care, checks, reward:FOLDER, pairwise:FOLDER, llm:NAME@URL, local:FOLDER, human:FILE, or package.module:name."
 Rubrics = Annotated[
     str | None,
     typer.Option(
@@ -39,9 +39,17 @@ Budget = Annotated[
 
 
 def judge_of(
-    words: str, rubric: str | None, explain: bool, samples: int | None, remote: Mapping[str, Any]
+    words: str,
+    rubric: str | None,
+    explain: bool,
+    samples: int | None,
+    remote: Mapping[str, Any],
+    prefix: str = "",
 ) -> Any:
     """The judge that a command line names.
+
+    Args:
+        prefix: of its options on that command line, for the error.
 
     Raises:
         HalignError: there is none, or an option has no effect on it.
@@ -54,7 +62,7 @@ def judge_of(
     if not words.startswith("llm:"):
         lost = [k for k in given if k != "explain" or not words.startswith("local:")]
         if lost:
-            names = ", ".join(f"--{k.replace('_', '-')}" for k in lost)
+            names = ", ".join(f"--{prefix}{k.replace('_', '-')}" for k in lost)
             raise HalignError(f"{names} would have no effect on the judge {words}: leave it out")
     return find_judge(words, [r.strip() for r in rubric.split(",")] if rubric else (), **given)
 

@@ -24,7 +24,7 @@ from halign.suites import registry
 from halign.suites.answers import CHUNK, Stored, Told, sampled
 from halign.suites.contract import Answered, Bench, Suite, SuiteSettings
 from halign.suites.files import Files
-from halign.suites.judging import JudgeNamed
+from halign.suites.judging import about_judge, check_judge
 from halign.suites.results import Results, SuiteResult, summary
 from halign.suites.subject import Subject, subject
 
@@ -39,7 +39,7 @@ class Job:
     Attributes:
         data: the file of the questions, or a folder; None: ``$HALIGN_DATA``.
         limit: only the first questions of each set.
-        judge: as ``JudgeNamed`` has it.
+        judge: one of ``halign.judges`` (``find_judge`` makes one of words).
         baseline: a file of stored outputs that the replies are compared with.
         run_code: replies may be run as programs, in a sandbox.
         told: set's name -> what hears how far it is.
@@ -47,7 +47,7 @@ class Job:
 
     data: Path | None = None
     limit: int | None = None
-    judge: JudgeNamed | None = None
+    judge: Any = None
     baseline: Path | None = None
     run_code: bool = False
     overwrite: bool = False
@@ -82,6 +82,10 @@ def evaluate(
         raise HalignError(
             f"--data {job.data} is the file of one set, and {len(found)} are named: give a folder"
         )
+    if job.judge is not None and all(s.judge == "none" for s in found):
+        raise HalignError(
+            f"--judge would have no effect: no judge is asked by {', '.join(s.name for s in found)}"
+        )
     for suite in found:
         _check(suite, resolved[suite.name], job)
     folder = Path(output)
@@ -100,10 +104,7 @@ def evaluate(
 
 
 def _check(suite: Suite, settings: SuiteSettings, job: Job) -> None:
-    if suite.judge == "needed" and job.judge is None:
-        raise HalignError(
-            f"{suite.name} is scored by a judge: name one with --judge (llm:NAME@URL, local:FOLDER ...)"
-        )
+    check_judge(suite, job.judge)
     if suite.code and not job.run_code:
         raise HalignError(
             f"{suite.name} runs what the model writes as programs. Say --run-code if you want that: in a subprocess with "
@@ -113,6 +114,11 @@ def _check(suite: Suite, settings: SuiteSettings, job: Job) -> None:
     for key in suite.files:
         files.path(key)
     suite.precheck(settings, _bench(files, Subject("", None), job))
+
+
+def _judged(suite: Suite, job: Job) -> bool:
+    """Whether the judge has a part in this set."""
+    return job.judge is not None and suite.judge != "none"
 
 
 def _bench(files: Files, who: Subject, job: Job) -> Bench:
@@ -164,7 +170,7 @@ def run_suite(suite: Suite, settings: SuiteSettings, who: Subject, folder: Path,
     _write_outputs(answered, who.name, folder)
     judged = _only(Judged.read(folder), answered)
     facts = {
-        "judge": job.judge.words if job.judge else suite.name,
+        "judges": [about_judge(job.judge) if _judged(suite, job) else {"name": suite.name, "kind": "rules"}],
         "suite": suite.name,
         "settings": settings.model_dump(mode="json"),
         "models": [who.name],
@@ -173,7 +179,7 @@ def run_suite(suite: Suite, settings: SuiteSettings, who: Subject, folder: Path,
         "command": job.command,
         "remarks": bench.remarks,
     }
-    if job.judge is not None and job.judge.client is not None:
+    if getattr(job.judge, "client", None) is not None:
         facts["spent"] = str(job.judge.client.spent)
     (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     extra = suite.totals(answered, judged.records) if suite.totals is not None else {}
@@ -187,10 +193,11 @@ def _begin(suite: Suite, settings: SuiteSettings, who: Subject, folder: Path, jo
         "model": who.name,
         "version": who.version,
         "settings": settings.model_dump(mode="json"),
-        "judge": job.judge.words if job.judge else None,
+        "judge": about_judge(job.judge) if _judged(suite, job) else None,
         "baseline": str(job.baseline) if job.baseline else None,
         "data": str(job.data) if job.data else None,
     }
+    own = json.loads(json.dumps(own, default=str))
     file = folder / SETTINGS
     if file.exists() and not job.overwrite:
         there = json.loads(file.read_text())
