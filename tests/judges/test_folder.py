@@ -158,3 +158,9 @@ def test_items_come_from_what_models_answered(tmp_path):
         stored_items({"C": tmp_path / "c.jsonl"})
     with pytest.raises(HalignError, match="no prompt that all of them answer"):
         stored_items({"A": a, "D": rows(tmp_path / "d.jsonl", "x")})
+
+
+def test_two_judges_with_one_name_do_not_share_a_folder(tmp_path):
+    folder = JudgedFolder(tmp_path, {})
+    with pytest.raises(HalignError, match="two judges are called Counting"):
+        judge_cases(folder, [Counting(), Counting()], CASES)

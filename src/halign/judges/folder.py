@@ -143,8 +143,14 @@ def judge_cases(
     """Let every judge judge every case that is not in the folder yet, chunk by chunk.
 
     Raises:
-        HalignError: as the judges'; what was judged before is in the folder.
+        HalignError: two judges have one name, so that their verdicts could not be told apart; or as the judges'. What was judged
+            before is in the folder.
     """
+    names = [name_of(j) for j in judges]
+    if twice := {n for n in names if names.count(n) > 1}:
+        raise HalignError(
+            f"two judges are called {', '.join(sorted(twice))}: give each a folder of its own (--output)"
+        )
     todo = [(j, c) for j in judges for c in cases if _key(j, c) not in folder.done]
     total = len(judges) * len(cases)
     done = total - len(todo)
