@@ -165,3 +165,12 @@ def test_votes_as_csv_and_votes_that_are_none(tmp_path):
     with pytest.raises(HalignError, match="does not say whose replies"):
         judges.human(file).rulings([prompt()], ["x"], ["y"])
     assert isinstance(prompt(), Dialogue)
+
+
+def test_a_recipe_takes_the_same_words_where_they_name_a_judge_that_grades():
+    from halign.recipes.steps import find_judge
+
+    assert isinstance(find_judge(None, "care"), judges.RulesJudge)
+    for words in ("checks", "llm:m@http://localhost:1/v1"):
+        with pytest.raises(HalignError, match=r"has no grade\(prompts, replies\)"):
+            find_judge(None, words)
