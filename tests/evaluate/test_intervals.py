@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from halign.evaluate import advantage, bootstrap, difference, mean, share
+from halign.evaluate.intervals import rate
 
 
 def test_mean_by_hand():
@@ -107,3 +108,16 @@ def test_what_cannot_be_known_is_an_error():
         mean([1.0, float("nan")], ["a", "b"])
     with pytest.raises(ValueError, match="1 values but 2"):
         mean([1.0], ["a", "b"])
+
+
+def test_two_conversations_tell_little():
+    """With two clusters the spread is known by one degree of freedom: a normal quantile would cover 75 %, not 95."""
+    rng = np.random.default_rng(3)
+    clusters = ["a"] * 20 + ["b"] * 20
+    covered = 0
+    for _ in range(300):
+        chances = np.repeat(rng.beta(2, 2, size=2), 20)
+        values = (rng.random(40) < chances).astype(float)
+        i = rate(values.tolist(), clusters)
+        covered += i.low <= 0.5 <= i.high
+    assert covered / 300 > 0.92

@@ -34,6 +34,7 @@ from tests.curation.plainly import rows_of
 from tests.llm.server import Server, completion, last
 
 POLICY = "- Greet the customer.\n- Never offer discounts.\n- Be kind.\n"
+ORDER = "Ask for the order number before processing a refund."
 GREET, DISCOUNTS = "Greet the customer.", "Never offer discounts."
 
 
@@ -163,9 +164,9 @@ def turns(count):
     return [(f"c{i}", Turn(before, "Hello! Which one?"), both) for i in range(count)]
 
 
-def judged(**replies):
+def judged(asked=None, **replies):
     """Findings on models by name, one reply for all turns each, or a list of them."""
-    asked = turns(12)
+    asked = asked or turns(12)
     verdicts, entries = {}, []
     for name, said in {**replies, "silent": SILENT}.items():
         texts = said if isinstance(said, list) else [said] * len(asked)
@@ -218,6 +219,17 @@ def test_a_model_that_keeps_the_rules_does():
     ]
 
 
+def test_who_keeps_more_may_break_more_and_that_is_said():
+    wary, bold = "Tell me, please.", "Could you tell me your order number, please?"
+    asked = [(f"c{i}", Turn([Message("user", "Refund!")], bold), [of_text(ORDER)]) for i in range(20)]
+    found = judged(asked, base=wary, M=[bold] * 12 + ["I have processed the refund."] * 8)
+    said = findings(found)
+    assert [s.tone for s in said] == ["good", "bad"]
+    assert "M keeps 60 of 100, the base 0" in said[0].text
+    assert "Broken are 40 (the base 0); of 0 nobody can tell (100)" in said[0].text
+    assert said[1].text.startswith("M also breaks more of them than the base: +40 points")
+
+
 def test_only_prohibitions_show_nothing():
     found = judged(base="Which lamp?", M="Hello!")
     banned = Findings(
@@ -252,6 +264,7 @@ def test_tallies_by_hand():
     wide = difference([1, 0, 0, 1], [0, 0, 0, 1], ["a", "a", "b", "c"])
     assert wide.high > 1
     assert found.gain == replace(wide, high=1.0)
+    assert found.more_broken.value == -0.25
     assert found.gain.value == 0.25
     assert tally(own[:2], base[:2]).gain is None  # of one conversation
     with pytest.raises(ValueError, match="same rules at the same turns"):

@@ -164,7 +164,7 @@ def _variance(x: np.ndarray, codes: np.ndarray, groups: int) -> float:
 def _wilson(x: np.ndarray, effective: float, groups: int, level: float) -> Interval:
     """Wilson's interval for a mean within [0, 1], as of ``effective`` independent draws."""
     p = float(x.mean())
-    z = quantile(level, groups) if groups > 2 else float(stats.norm.ppf((1 + level) / 2))
+    z = quantile(level, groups) if groups > 1 else float(stats.norm.ppf((1 + level) / 2))
     centre = (p + z**2 / (2 * effective)) / (1 + z**2 / effective)
     half = z / (1 + z**2 / effective) * (p * (1 - p) / effective + z**2 / (4 * effective**2)) ** 0.5
     return Interval(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), len(x), groups)

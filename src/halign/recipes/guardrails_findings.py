@@ -58,7 +58,10 @@ def findings(found: Findings) -> list[Statement]:
     for a, b in found.evidence.pairs:
         said += [_versus(found, group, places, a, b) for group, places in of_group.items()]
     if trained:
-        said += costs(trained[-1], found.evidence.model(BASE), dimensions=())
+        paid = costs(trained[-1], found.evidence.model(BASE), dimensions=())
+        said += [
+            s for s in paid if s.tone == "bad"
+        ]  # what it breaks more often was said above: "no cost" is not for this to say
     return said
 
 
@@ -83,14 +86,19 @@ def _against_base(found: Findings, group: str, places: Sequence[int], name: str)
     if group == BANS:
         text += f" A reply that says nothing (“{SILENT}”) keeps {_hundred(silent.kept)}."
         return [Statement(text, _tone(own.gain))]
+    said = [Statement(text, _tone(own.gain))]
+    if own.more_broken is not None and own.more_broken.low > 0:
+        said.append(
+            Statement(f"{name} also breaks more of them than the base: {points(own.more_broken)}.", "bad")
+        )
     over = found.gain(name, SILENT_NAME, places)
     if over is not None and over.low > 0:
-        return [Statement(text, _tone(own.gain))]
+        return said
     no_better = (
         f"{name} does not keep what rules ask for clearly more often than a reply that says nothing (“{SILENT}”), which keeps "
         f"{_hundred(silent.kept)} of 100."
     )
-    return [Statement(text, _tone(own.gain)), Statement(no_better, "bad")]
+    return [*said, Statement(no_better, "bad")]
 
 
 def _versus(found: Findings, group: str, places: Sequence[int], a: str, b: str) -> Statement:

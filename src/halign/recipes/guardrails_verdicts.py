@@ -123,6 +123,7 @@ class Tally:
         judged: how many verdicts a language model gave, not a check.
         gain: kept, minus the start model's at the same rules and turns; None for that model itself and where all that was asked
             is of one conversation.
+        more_broken: the same of what is broken: who says more can keep and break more.
     """
 
     kept: Interval
@@ -130,11 +131,13 @@ class Tally:
     open: Interval
     judged: int
     gain: Interval | None = None
+    more_broken: Interval | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dict."""
         shares = {k: getattr(self, k).to_dict() for k in ("kept", "broken", "open")}
-        return {**shares, "judged": self.judged, "gain": self.gain.to_dict() if self.gain else None}
+        paired = {k: i.to_dict() if (i := getattr(self, k)) else None for k in ("gain", "more_broken")}
+        return {**shares, "judged": self.judged, **paired}
 
 
 def tally(rows: Sequence[Row], base: Sequence[Row] | None = None) -> Tally:
@@ -145,15 +148,17 @@ def tally(rows: Sequence[Row], base: Sequence[Row] | None = None) -> Tally:
     """
     clusters = [r["conversation"] for r in rows]
     found = {v: [r["verdict"] == v for r in rows] for v in Verdict}
-    gain = None
+    gain = more_broken = None
     if base is not None:
         if [(r["prompt"], r["rule"]) for r in rows] != [(r["prompt"], r["rule"]) for r in base]:
             raise ValueError("verdicts to be paired must be on the same rules at the same turns")
         if len(set(clusters)) > 1:
-            by_base = [r["verdict"] == Verdict.KEPT for r in base]
-            gain = _within(difference(found[Verdict.KEPT], by_base, clusters))
+            gain, more_broken = (
+                _within(difference(found[v], [r["verdict"] == v for r in base], clusters))
+                for v in (Verdict.KEPT, Verdict.BROKEN)
+            )
     kept, broken, left = (share(found[v], clusters) for v in (Verdict.KEPT, Verdict.BROKEN, Verdict.OPEN))
-    return Tally(kept, broken, left, sum(r["by"] == "judge" for r in rows), gain)
+    return Tally(kept, broken, left, sum(r["by"] == "judge" for r in rows), gain, more_broken)
 
 
 def _within(gain: Interval) -> Interval:
