@@ -53,13 +53,7 @@ def audit(
     from halign.errors import HalignError
     from halign.judges.records import Judged
 
-    remote = {
-        "key_env": key_env,
-        "concurrency": concurrency,
-        "input_price": input_price,
-        "output_price": output_price,
-        "budget": budget,
-    }
+    remote = o.remote(key_env, concurrency, input_price, output_price, budget)
     if (judged is None) == (set is None):
         raise HalignError("audit: give a folder of verdicts, or --set with --judge")
     if set is None:

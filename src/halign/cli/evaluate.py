@@ -100,16 +100,13 @@ def evaluate(
     if model is None or not suite or output is None:
         raise HalignError("halign evaluate MODEL --suite NAME[,NAME] --output FOLDER; --list shows the sets")
     suites = list(dict.fromkeys(s.strip() for words in suite for s in words.split(",") if s.strip()))
-    remote_judge = {
-        "key_env": judge_key_env,
-        "concurrency": judge_concurrency,
-        "input_price": judge_input_price,
-        "output_price": judge_output_price,
-        "budget": judge_budget,
-    }
+    remote_judge = o.remote(
+        judge_key_env, judge_concurrency, judge_input_price, judge_output_price, judge_budget
+    )
     if judge is None:
         given = {"explain": judge_explain, "samples": judge_samples, **remote_judge}
         refuse({f"judge_{k}": v for k, v in given.items()}, "without --judge")
+    asked = judge and o.judge_of(judge, None, judge_explain, judge_samples, remote_judge, "judge-")
     here = {"prefix": prefix, "device": device, "quantize": quantize, "engine": engine}
     remote = {"key_env": key_env, "concurrency": concurrency}
     if endpoint:
@@ -126,7 +123,7 @@ def evaluate(
         job = Job(
             data=data,
             limit=limit,
-            judge=judge and o.judge_of(judge, None, judge_explain, judge_samples, remote_judge, "judge-"),
+            judge=asked,
             baseline=baseline,
             run_code=run_code,
             overwrite=overwrite,

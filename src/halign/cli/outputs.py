@@ -38,17 +38,35 @@ Budget = Annotated[
 ]
 
 
+def remote(
+    key_env: str | None,
+    concurrency: int | None,
+    input_price: float | None,
+    output_price: float | None,
+    budget: float | None,
+) -> dict[str, Any]:
+    """The options of a judge behind an endpoint, as ``judges.llm`` calls them; None where they were not given."""
+    return {
+        "key_env": key_env,
+        "concurrency": concurrency,
+        "input_price": input_price,
+        "output_price": output_price,
+        "budget": budget,
+    }
+
+
 def judge_of(
     words: str,
     rubric: str | None,
     explain: bool,
     samples: int | None,
-    remote: Mapping[str, Any],
+    at: Mapping[str, Any],
     prefix: str = "",
 ) -> Any:
     """The judge that a command line names.
 
     Args:
+        at: of ``remote``.
         prefix: of its options on that command line, for the error.
 
     Raises:
@@ -56,9 +74,7 @@ def judge_of(
     """
     from halign.judges import find_judge
 
-    given = {
-        k: v for k, v in {**remote, "explain": explain or None, "samples": samples}.items() if v is not None
-    }
+    given = {k: v for k, v in {**at, "explain": explain or None, "samples": samples}.items() if v is not None}
     if not words.startswith("llm:"):
         lost = [k for k in given if k != "explain" or not words.startswith("local:")]
         if lost:
