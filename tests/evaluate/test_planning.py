@@ -7,8 +7,12 @@ import math
 import numpy as np
 import pytest
 
+from halign.evaluate.bradley_terry import POINTS, bradley_terry
 from halign.evaluate.intervals import Interval, advantage
+from halign.evaluate.matches import Matches
 from halign.evaluate.planning import TIE, Observed, contrast, half_width, next_pairs, strengths
+from halign.judges.protocol import Verdict
+from halign.judges.records import PairRecord
 
 
 def observed(rows):
@@ -62,6 +66,33 @@ def test_the_fit_is_the_maximum_of_the_quasi_likelihood():
     best = likelihood(found.values)
     for direction in rng.normal(size=(50, 4)):
         assert likelihood(found.values + 0.05 * direction) <= best + 1e-12
+
+
+def test_strengths_are_the_ratings_with_half_a_tie_of_every_two_models():
+    """Another path to values and errors: ``bradley_terry`` in points, of records."""
+    rng = np.random.default_rng(2)
+    rows = [(p, rng.choice([-1.0, 0.0, 1.0])) for p in [(0, 1), (1, 2), (0, 2)] * 8]
+    verdict = {-1.0: Verdict.B, 0.0: Verdict.BOTH, 1.0: Verdict.A}
+    records = [
+        PairRecord(f"i{i}", f"c{i}", "d", "j", "mno"[p[0]], "mno"[p[1]], verdict[v], verdict[v])
+        for i, (p, v) in enumerate(rows)
+    ]
+    matches = Matches.of(records)
+    rated = bradley_terry(matches, prior=TIE, resamples=2)
+    found = strengths(observed(rows), 3)
+    assert [(rated.ratings[m].value - 1000) / POINTS for m in "mno"] == pytest.approx(found.values.tolist())
+    at = [matches.models.index(m) for m in "mn"]
+    x = contrast(3, (0, 1))
+    assert rated.differences[at[0], at[1]] == pytest.approx(POINTS * (x @ found.covariance @ x) ** 0.5)
+
+
+def test_one_conversation_shows_no_spread():
+    one = Observed()
+    for _ in range(50):
+        one.add((0, 1), 1.0, "c")
+    found = strengths(one, 2)
+    assert found.half_width(0, 1) == math.inf
+    assert (found.advantage(0, 1).low, found.advantage(0, 1).high) == (-1.0, 1.0)
 
 
 def test_models_that_nothing_connects_have_no_interval():

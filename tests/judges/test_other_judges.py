@@ -217,3 +217,12 @@ def test_a_reply_cannot_end_the_question_and_answer_it():
     )
     assert f"{end[:1]} {end[1:]}" in asked.messages[-1].content
     assert asked_as(SimpleNamespace(tokenizer=tokenizer), "2 < 3?").messages[-1].content == "2 < 3?"
+
+
+def test_a_recipe_takes_the_same_words_where_they_name_a_judge_that_grades():
+    from halign.recipes.steps import find_judge
+
+    assert isinstance(find_judge(None, "care"), judges.RulesJudge)
+    for words in ("checks", "llm:m@http://localhost:1/v1"):
+        with pytest.raises(HalignError, match=r"has no grade\(prompts, replies\)"):
+            find_judge(None, words)

@@ -191,3 +191,18 @@ def test_folders_are_told_apart(tmp_path):
     (judged / VERDICTS).write_text('{"kind": "pa')  # torn: the first verdict is being written
     assert sort_out([judged])[1][0].records == []
     assert json.loads((judged / FACTS).read_text())["judge"] == "careful"
+
+
+def test_two_judges_under_one_name_are_kept_apart_by_their_folders():
+    def said(path, dimension, **about):
+        of = [grade(f"i{k}", "x", 1.0, fine=True) for k in range(2)]
+        rubrics = [{"name": dimension, "criteria": about.pop("criteria", "kindness")}]
+        return folder(of, facts={"judges": [{"name": "j", "rubrics": rubrics, **about}]}, path=path)
+
+    one, other = said("one", "d", url="http://a/v1"), said("other", "d", url="http://b/v1")
+    assert {r.judge for r in Pool.of([one, other]).records} == {"j (one)", "j (other)"}
+    assert [b.judge for b in boards(Pool.of([one, other]).records, ["x"])] == ["j (one)", "j (other)"]
+    words = said("other", "d", url="http://a/v1", criteria="length")
+    assert {r.judge for r in Pool.of([one, words]).records} == {"j (one)", "j (other)"}
+    elsewhere, silent = said("other", "e", url="http://a/v1"), folder([grade("i", "x", 1.0)], path="silent")
+    assert {r.judge for r in Pool.of([one, elsewhere, silent]).records} == {"j"}

@@ -6,13 +6,16 @@ import json
 
 import pytest
 
+from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.evaluate import share
+from halign.judges import Verdict, find_judge
+from halign.llm import Failure
 from halign.sampling.protocol import Sample
-from halign.suites import Job, JudgeNamed, evaluate
+from halign.suites import Job, evaluate
 from halign.suites.sessions import Session, drift, first_violation, held, sessions_of, survival
 from halign.worlds import care
-from tests.suites.test_judged import Judge
+from tests.suites.test_judged import NO, UNTOLD, YES, Chances
 
 SESSIONS = [
     Session("a", ((1, True), (2, True), (3, False), (4, True))),
@@ -131,7 +134,7 @@ def own(tmp_path):
 
 
 def test_own_conversations_are_judged_by_checks_and_rules_without_one_are_named(tmp_path):
-    job = Job(data=own(tmp_path), judge=JudgeNamed("checks"))
+    job = Job(data=own(tmp_path), judge=find_judge("checks"))
     agent = Agent(lambda p: "Fine." if len(p) == 1 else "Well now let me see.")
     found = evaluate(agent, ["guardrails"], output=tmp_path / "out", job=job).suites[0]
     assert found.measures["rule kept"].value == 0.5
@@ -148,15 +151,48 @@ def test_own_conversations_need_somebody_who_says_what_is_kept(tmp_path):
 
 def test_a_judge_is_asked_whether_a_rule_applies_and_then_whether_it_is_kept(tmp_path):
     def say(text):
-        if "have anything to say" in text:
-            return "no" if "best interest" in text and "My parcel?" not in text else "yes"
-        return "No." if "best interest" in text else "maybe" if "My parcel?" in text else "Yes."
+        rule = text.split("has this rule: ")[1]
+        if "Does the rule apply" in text:
+            return NO if "best interest" in rule and "My parcel?" not in text else YES
+        if "best interest" in rule:
+            return NO
+        return UNTOLD if "My parcel?" in text else YES
 
-    judge = Judge(say)
+    judge = Chances(say)
     job = Job(data=own(tmp_path), judge=judge, limit=2)
     found = evaluate(Agent(lambda p: "Fine."), ["guardrails"], output=tmp_path / "out", job=job).suites[0]
     assert len(judge.questions) == 4 + 3
     by_rule = found.groups["guardrail"]
     assert by_rule["Act in the customer's best interest."]["rule kept"].value == 0.0
     assert by_rule["Keep every reply under 4 words."]["rule kept"].n == 1
-    assert found.troubles == {"failed": 1}
+    assert found.troubles == {"abstained": 1}
+    assert found.measures["turn without violation"].value == 0.5
+
+
+def test_a_turn_of_which_a_rule_is_not_known_and_none_is_broken_has_no_verdict(tmp_path):
+    def say(text):
+        return (
+            Failure(0, "q", "refused", 400)
+            if "Does the rule apply" in text and "best interest" in text.split("has this rule: ")[1]
+            else YES
+        )
+
+    job = Job(data=own(tmp_path), judge=Chances(say), limit=1)
+    found = evaluate(Agent(lambda p: "Fine."), ["guardrails"], output=tmp_path / "out", job=job).suites[0]
+    assert found.measures["rule kept"].value == 1.0
+    assert "turn without violation" not in found.measures
+    assert found.troubles == {"failed": 2}
+
+
+def test_checks_judge_single_replies_and_pairs():
+    judge = find_judge("checks")
+    prompt = Dialogue.of(ROW["messages"][:1], guardrails=tuple(ROW["guardrails"]))
+    (short,), (long,) = (
+        judge.marks([prompt], ["Fine."])[:1],
+        judge.marks([prompt], ["Well now let me see."])[:1],
+    )
+    assert [(m.guardrail, m.value) for m in short] == [(None, 1.0), (ROW["guardrails"][0], 1.0)]
+    assert [(m.guardrail, m.value) for m in long] == [(None, 0.0), (ROW["guardrails"][0], 0.0)]
+    (rulings,) = judge.rulings([prompt], ["Fine."], ["Well now let me see."])
+    assert {r.verdict for r in rulings} == {Verdict.A}
+    assert judge.unchecked(ROW["guardrails"]) == [ROW["guardrails"][1]]

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from halign.errors import HalignError
-from halign.judges import Verdict
-from halign.suites import Bench, Files, Job, JudgeNamed, evaluate, find, resolve
+from halign.judges import Verdict, find_judge
+from halign.judges.numbers import Answered as Numbered
+from halign.judges.words import answers_of
+from halign.llm import Failure
+from halign.suites import Bench, Files, Job, evaluate, find, resolve
 from halign.suites.arena_hard import battles, label
 from halign.suites.contract import Answered, Question, one_turn
 from halign.suites.judging import rating
@@ -24,16 +27,34 @@ DATA = Path(os.environ.get("HALIGN_DATA", "/work/shared/data"))
 needs_data = pytest.mark.skipif(not (DATA / "eval").is_dir(), reason="needs the files under HALIGN_DATA/eval")
 
 
-class Judge(JudgeNamed):
+class Judge:
     """A judge that answers by a function of the question's last message, and remembers what it was asked."""
 
+    name = "j"
+
     def __init__(self, say):
-        super().__init__("tests.judge:say")
         self.say, self.questions = say, []
 
-    def ask(self, questions, *, max_tokens=2048):
-        self.questions += questions
-        return [self.say(q.messages[-1].content) for q in questions]
+    def answers(self, prompts, *, max_tokens=2048):
+        self.questions += prompts
+        return [self.say(q.messages[-1].content) for q in prompts]
+
+
+class Chances:
+    """A judge that answers numbered questions by a function of the question: what it says of 1, 2, 3, or a Failure."""
+
+    name = "chances"
+
+    def __init__(self, say):
+        self.say, self.questions, self.numbers = say, [], self
+
+    def ask(self, questions):
+        self.questions += [q.text for q in questions]
+        said = [self.say(q.text) for q in questions]
+        return [s if isinstance(s, Failure) else Numbered({1: s[0], 2: s[1], 3: s[2]}) for s in said]
+
+
+YES, NO, UNTOLD = (0.9, 0.1, 0.0), (0.2, 0.8, 0.0), (0.2, 0.3, 0.5)
 
 
 def bench(name, say, **more):
@@ -57,7 +78,7 @@ def test_mt_bench_asks_the_second_turn_on_the_first_reply_and_judges_both(tmp_pa
         return f"Fine. Rating: [[{9 if 'Conversation with User' in last(body) else 4}]]"
 
     with Server(script) as server:
-        job = Job(data=DATA, limit=24, judge=JudgeNamed(f"llm:judge@{server.url}"))
+        job = Job(data=DATA, limit=24, judge=find_judge(f"llm:judge@{server.url}"))
         found = evaluate(Parrot(), ["mt_bench"], output=tmp_path, job=job, name="m").suites[0]
     assert found.measures["rating"].value == 6.5
     assert (found.measures["rating"].n, found.measures["rating"].clusters) == (48, 24)
@@ -212,7 +233,7 @@ def test_xstest_with_a_judge_knows_partial_refusals():
 
 def test_toxicity_by_a_judge_and_the_greatest_of_several_draws():
     suite = find("toxicity")
-    of = Bench("m", Files("toxicity", suite.files), Judge(lambda text: "Yes." if "vile" in text else "no"))
+    of = Bench("m", Files("toxicity", suite.files), Chances(lambda text: YES if "vile" in text else NO))
     answered = [
         Answered(Question("a", one_turn("?")), (("fine",), ("vile",))),
         Answered(Question("b", one_turn("?")), (("fine",), ("fine",))),
@@ -220,7 +241,27 @@ def test_toxicity_by_a_judge_and_the_greatest_of_several_draws():
     found = totals(scored("toxicity", answered, of, n=2))
     assert found["toxic replies"].value == 0.25
     assert found["prompts with a toxic reply"].value == 0.5
-    assert found["greatest toxicity"].value == 0.5
+    assert found["greatest toxicity"].value == pytest.approx((0.9 + 0.2) / 2)
+
+
+def test_toxicity_that_cannot_be_told_is_counted_and_not_averaged():
+    suite = find("toxicity")
+    said = {
+        "a": YES,
+        "b": UNTOLD,
+        "c": Failure(0, "q", "refused", 400),
+        "d": Failure(0, "q", "hm", answered=True),
+    }
+    of = Bench("m", Files("toxicity", suite.files), Chances(lambda text: said[text[-1]]))
+    records = scored("toxicity", [Answered(Question(k, one_turn("?")), ((k,),)) for k in said], of)
+    mine = [r for r in records if r.dimension == "toxicity"]
+    assert [(r.value, r.trouble) for r in mine] == [
+        (0.9, None),
+        (None, "abstained"),
+        (None, "failed"),
+        (None, "unparsable"),
+    ]
+    assert mine[2].why == ("refused",)
 
 
 def test_toxicity_by_a_classifier_is_its_own_probability(tokenizer, tmp_path):
@@ -251,16 +292,23 @@ def test_toxicity_by_a_classifier_is_its_own_probability(tokenizer, tmp_path):
         classified(str(tmp_path), "rude", texts)
 
 
-def test_words_that_name_no_judge():
-    for words in ("gpt-4", "llm:gpt-4", "local:", "/some/folder:x"):
-        with pytest.raises(HalignError, match="names no judge"):
-            JudgeNamed(words)
-    with pytest.raises(HalignError, match="rules only"):
-        JudgeNamed("care").ask([one_turn("?")])
+def test_a_judge_that_cannot_do_what_a_set_asks_is_refused_before_anything_is_sampled(tmp_path):
+    care, explains = find_judge("care"), find_judge("llm:m@http://localhost:1/v1", explain=True)
+    for name, judge, words in (
+        ("xstest", care, "asks in words, and judge care has none"),
+        ("toxicity", care, "asks yes or no, and judge care"),
+        ("toxicity", Judge(str), "asks yes or no, and judge j"),
+        ("xstest", explains, "leave --judge-explain"),
+        ("vicuna", None, "name one with --judge"),
+        ("gsm8k", care, "no judge is asked by gsm8k"),
+    ):
+        with pytest.raises(HalignError, match=words):
+            evaluate(None, [name], output=tmp_path, job=Job(judge=judge))
+    with pytest.raises(HalignError, match="does not answer in words"):
+        answers_of(care, [one_turn("?")])
 
 
 def test_a_failing_endpoint_is_a_failure_and_no_grade():
-    from halign.llm import Failure
     from halign.suites.judging import graded
 
     record = graded(Failure(0, "q", "refused", 400), rating, (1.0, 10.0), **_fields())
@@ -301,16 +349,16 @@ def test_mt_bench_compares_every_turn_with_another_models_answers(tmp_path):
 def test_a_local_judge_answers_as_its_sampler(policy, policy_folder):
     from halign.sampling import TransformersSampler
 
-    (said,) = JudgeNamed(f"local:{policy_folder}").ask([one_turn("Hello")], max_tokens=6)
+    (said,) = answers_of(find_judge(f"local:{policy_folder}"), [one_turn("Hello")], max_tokens=6)
     ((sample,),) = TransformersSampler(policy).sample([one_turn("Hello")], temperature=0.0, max_new_tokens=6)
     assert said == sample.text
 
 
 def test_an_endpoint_is_asked_once_and_says_what_it_says():
     with Server(lambda body, before: "[[6]]" if "good" in last(body) else "nothing") as server:
-        judge = JudgeNamed(f"llm:judge@{server.url}")
-        said = judge.ask([one_turn("good"), one_turn("bad")])
+        judge, asked = find_judge(f"llm:judge@{server.url}"), [one_turn("good"), one_turn("bad")]
+        said = answers_of(judge, asked)
         assert [rating(s) for s in said] == [6.0, None]
-        assert judge.ask([one_turn("good"), one_turn("bad")]) == said
+        assert answers_of(judge, asked) == said
         assert len(server.bodies) == 2
         assert {b["temperature"] for b in server.bodies} == {0.0}

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from halign.errors import HalignError
+from halign.evaluate import pass_at_k
 from halign.suites import Bench, Files, find, humaneval, resolve
 from halign.suites.bbh import answer
 from halign.suites.contract import Answered, Question, one_turn
 from halign.suites.gsm8k import flexible, prompt, spoken, strict
-from halign.suites.humaneval import completed, pass_at_k
+from halign.suites.humaneval import completed
 from halign.suites.sandbox import Limits, run_program, run_programs
 from halign.suites.xstest import by_judge, by_words
 

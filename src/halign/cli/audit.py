@@ -45,7 +45,7 @@ def audit(
     limit: Annotated[int | None, typer.Option(help="With --set: only the first pairs.", min=2)] = None,
     output: Annotated[Path | None, typer.Option(help="Also write the numbers as JSON.")] = None,
 ) -> None:
-    """Position, length and self-enhancement bias, test-retest, and agreement with people beside rules that need no judge."""
+    """Audit judges: position, length and self-enhancement bias, test-retest, agreement with people beside that of rules."""
     import json
 
     from halign.audits import ask, labelled_set, read_labels
@@ -53,13 +53,7 @@ def audit(
     from halign.errors import HalignError
     from halign.judges.records import Judged
 
-    remote = {
-        "key_env": key_env,
-        "concurrency": concurrency,
-        "input_price": input_price,
-        "output_price": output_price,
-        "budget": budget,
-    }
+    remote = o.remote(key_env, concurrency, input_price, output_price, budget)
     if (judged is None) == (set is None):
         raise HalignError("audit: give a folder of verdicts, or --set with --judge")
     if set is None:

@@ -50,13 +50,7 @@ def compare(
     from halign.evaluate import compare_all
     from halign.progress import Display
 
-    remote = {
-        "key_env": key_env,
-        "concurrency": concurrency,
-        "input_price": input_price,
-        "output_price": output_price,
-        "budget": budget,
-    }
+    remote = o.remote(key_env, concurrency, input_price, output_price, budget)
     asked = o.judge_of(judge, rubric, explain, samples, remote)
     if overwrite and output is None:
         raise HalignError("--overwrite would have no effect without --output: leave it out")

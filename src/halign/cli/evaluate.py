@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from halign.cli.outputs import command
+from halign.cli import outputs as o
 from halign.cli.samplers import refuse, sampler_at, sampler_here
 from halign.errors import HalignError
 
@@ -43,23 +43,16 @@ def evaluate(
     before: Annotated[
         str | None, typer.Option(help="The model before: evaluated too, and what changed since.")
     ] = None,
-    judge: Annotated[
-        str | None,
-        typer.Option(help="llm:NAME@URL, local:FOLDER, care, checks, or package.module:function."),
-    ] = None,
-    judge_key_env: Annotated[
-        str | None, typer.Option(help="With --judge llm: environment variable that holds the key.")
-    ] = None,
-    judge_input_price: Annotated[
-        float | None, typer.Option(help="With --judge llm: price of a million prompt tokens.", min=0)
-    ] = None,
-    judge_output_price: Annotated[
-        float | None, typer.Option(help="With --judge llm: price of a million reply tokens.", min=0)
-    ] = None,
-    budget: Annotated[
-        float | None,
-        typer.Option(help="With --judge llm: stop before this is exceeded; needs prices.", min=0),
-    ] = None,
+    judge: Annotated[str | None, typer.Option(help=f"Of sets that ask one: {o.JUDGE_HELP}")] = None,
+    judge_explain: Annotated[
+        bool, typer.Option("--judge-explain", help="Of yes-or-no questions: a reason before every answer.")
+    ] = False,
+    judge_samples: o.Draws = None,
+    judge_key_env: o.KeyEnv = None,
+    judge_concurrency: o.Concurrency = None,
+    judge_input_price: o.InputPrice = None,
+    judge_output_price: o.OutputPrice = None,
+    judge_budget: o.Budget = None,
     baseline: Annotated[
         Path | None, typer.Option(help="Stored outputs (instruction, output, generator) to compare with.")
     ] = None,
@@ -98,7 +91,7 @@ def evaluate(
     [bold]halign report[/bold] reads; OUTPUT/results.json holds all numbers.
     """
     from halign.config import parse_overrides
-    from halign.suites import Job, JudgeNamed
+    from halign.suites import Job
     from halign.suites import evaluate as run
 
     if list_all:
@@ -107,17 +100,13 @@ def evaluate(
     if model is None or not suite or output is None:
         raise HalignError("halign evaluate MODEL --suite NAME[,NAME] --output FOLDER; --list shows the sets")
     suites = list(dict.fromkeys(s.strip() for words in suite for s in words.split(",") if s.strip()))
-    of_judge = {
-        "key_env": judge_key_env,
-        "input_price": judge_input_price,
-        "output_price": judge_output_price,
-        "budget": budget,
-    }
-    if judge is None or not judge.startswith("llm:"):
-        refuse(
-            {f"judge_{k}" if k != "budget" else k: v for k, v in of_judge.items()},
-            "without --judge llm:NAME@URL",
-        )
+    remote_judge = o.remote(
+        judge_key_env, judge_concurrency, judge_input_price, judge_output_price, judge_budget
+    )
+    if judge is None:
+        given = {"explain": judge_explain, "samples": judge_samples, **remote_judge}
+        refuse({f"judge_{k}": v for k, v in given.items()}, "without --judge")
+    asked = judge and o.judge_of(judge, None, judge_explain, judge_samples, remote_judge, "judge-")
     here = {"prefix": prefix, "device": device, "quantize": quantize, "engine": engine}
     remote = {"key_env": key_env, "concurrency": concurrency}
     if endpoint:
@@ -134,11 +123,11 @@ def evaluate(
         job = Job(
             data=data,
             limit=limit,
-            judge=None if judge is None else JudgeNamed(judge, of_judge),
+            judge=asked,
             baseline=baseline,
             run_code=run_code,
             overwrite=overwrite,
-            command=command(),
+            command=o.command(),
             told=told,
         )
         results = run(

@@ -55,13 +55,7 @@ def judge(
     overwrite: Annotated[bool, typer.Option(help="Start anew.")] = False,
 ) -> None:
     """Judge replies: pairs in both orders, or each alone. The same command goes on where it was stopped, asking nothing twice."""
-    remote = {
-        "key_env": key_env,
-        "concurrency": concurrency,
-        "input_price": input_price,
-        "output_price": output_price,
-        "budget": budget,
-    }
+    remote = o.remote(key_env, concurrency, input_price, output_price, budget)
     asked = [j for words in judges for j in _each(o.judge_of(words, rubric, explain, samples, remote))]
     sampling = {"temperature": temperature, "max_new_tokens": max_new_tokens, "seed": seed}
     items, names = _items(models, prompts, sampling, limit, output, dry_run, overwrite)

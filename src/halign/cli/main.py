@@ -54,23 +54,30 @@ def _common(
     """Options before the sub-command."""
 
 
-app.command("demo")(demo.demo)
-app.command("train", context_settings={"help_option_names": []})(train.train)
-app.add_typer(data_commands.app, name="data")
-app.command("methods")(methods.methods)
-app.command("sample")(sample.sample)
-app.command("score")(score.score)
-app.command("chat")(chat.chat)
-app.command("judge")(judge.judge)
-app.command("compare")(compare.compare)
-app.command("converse")(converse.converse)
-app.command("rate")(rate.rate)
-app.command("audit")(audit.audit)
-app.command("evaluate")(evaluate.evaluate)
-app.command("harness")(harness.harness)
-app.command("merge")(merge.merge)
-app.command("run", context_settings={"help_option_names": [], "ignore_unknown_options": True})(run.run)
-app.command("report")(report.report)
+GETTING, TRAINING, USING = "Begin", "Train", "Use a model"
+JUDGING, REPORTING = "Judge and evaluate", "Report"
+
+app.command("demo", rich_help_panel=GETTING)(demo.demo)
+app.add_typer(data_commands.app, name="data", rich_help_panel=GETTING)
+app.command("methods", rich_help_panel=TRAINING)(methods.methods)
+app.command("train", context_settings={"help_option_names": []}, rich_help_panel=TRAINING)(train.train)
+app.command(
+    "run",
+    context_settings={"help_option_names": [], "ignore_unknown_options": True},
+    rich_help_panel=TRAINING,
+)(run.run)
+app.command("merge", rich_help_panel=TRAINING)(merge.merge)
+app.command("sample", rich_help_panel=USING)(sample.sample)
+app.command("chat", rich_help_panel=USING)(chat.chat)
+app.command("score", rich_help_panel=USING)(score.score)
+app.command("judge", rich_help_panel=JUDGING)(judge.judge)
+app.command("compare", rich_help_panel=JUDGING)(compare.compare)
+app.command("converse", rich_help_panel=JUDGING)(converse.converse)
+app.command("evaluate", rich_help_panel=JUDGING)(evaluate.evaluate)
+app.command("harness", rich_help_panel=JUDGING)(harness.harness)
+app.command("audit", rich_help_panel=JUDGING)(audit.audit)
+app.command("rate", rich_help_panel=JUDGING)(rate.rate)
+app.command("report", rich_help_panel=REPORTING)(report.report)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from halign.errors import HalignError
 if TYPE_CHECKING:
     from halign.judges.stored import Stored
 
-JUDGE_HELP = "rules, care, reward:FOLDER, pairwise:FOLDER, llm:NAME@URL, local:FOLDER, human:FILE, or package.module:name."
+JUDGE_HELP = "care, checks, reward:FOLDER, pairwise:FOLDER, llm:NAME@URL, local:FOLDER, human:FILE, or package.module:name."
 Rubrics = Annotated[
     str | None,
     typer.Option(
@@ -39,23 +39,47 @@ Budget = Annotated[
 ]
 
 
+def remote(
+    key_env: str | None,
+    concurrency: int | None,
+    input_price: float | None,
+    output_price: float | None,
+    budget: float | None,
+) -> dict[str, Any]:
+    """The options of a judge behind an endpoint, as ``judges.llm`` calls them; None where they were not given."""
+    return {
+        "key_env": key_env,
+        "concurrency": concurrency,
+        "input_price": input_price,
+        "output_price": output_price,
+        "budget": budget,
+    }
+
+
 def judge_of(
-    words: str, rubric: str | None, explain: bool, samples: int | None, remote: Mapping[str, Any]
+    words: str,
+    rubric: str | None,
+    explain: bool,
+    samples: int | None,
+    at: Mapping[str, Any],
+    prefix: str = "",
 ) -> Any:
     """The judge that a command line names.
+
+    Args:
+        at: of ``remote``.
+        prefix: of its options on that command line, for the error.
 
     Raises:
         HalignError: there is none, or an option has no effect on it.
     """
     from halign.judges import find_judge
 
-    given = {
-        k: v for k, v in {**remote, "explain": explain or None, "samples": samples}.items() if v is not None
-    }
+    given = {k: v for k, v in {**at, "explain": explain or None, "samples": samples}.items() if v is not None}
     if not words.startswith("llm:"):
         lost = [k for k in given if k != "explain" or not words.startswith("local:")]
         if lost:
-            names = ", ".join(f"--{k.replace('_', '-')}" for k in lost)
+            names = ", ".join(f"--{prefix}{k.replace('_', '-')}" for k in lost)
             raise HalignError(f"{names} would have no effect on the judge {words}: leave it out")
     return find_judge(words, [r.strip() for r in rubric.split(",")] if rubric else (), **given)
 

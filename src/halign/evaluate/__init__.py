@@ -18,6 +18,7 @@ from halign.evaluate.kl import log_ratios
 from halign.evaluate.length_control import Anchors, LengthControlled, length_controlled
 from halign.evaluate.matches import Matches
 from halign.evaluate.penalised import instruction_difficulty
+from halign.evaluate.repeated import pass_at_k
 from halign.evaluate.replies import (
     ALL,
     GuardrailScore,
@@ -36,6 +37,7 @@ from halign.evaluate.style import StyleControlled, style_controlled
 from halign.evaluate.win_rates import WinRate, win_rates, winning_score
 
 __all__ = [
+    "pass_at_k",
     "ALL",
     "Anchors",
     "Comparison",

@@ -10,7 +10,7 @@ Ratings are shown on Elo's scale: 400 / ln 10 points a nat, 1000 the mean of the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -99,12 +99,10 @@ def bradley_terry(
             f"no finite ratings: no path of wins or ties leads from {', '.join(parts[1])} to {', '.join(parts[0])}; "
             "set prior= to a small number such as 0.1, or judge more comparisons between them"
         )
-    m, design, observed = len(matches.models), _Design(len(matches.models), ties), _observed(matches, ties)
-    features = design.of(matches.a, matches.b)
-    virtual = design.virtual(prior)
-    found = _with_prior(features, observed, virtual)
+    m, design, observed = len(matches.models), Design(len(matches.models), ties), _observed(matches, ties)
+    found = design.fitted(matches.a, matches.b, observed, prior)
     weights = _shown(found.weights, m)
-    covariance = design.shown_covariance(found, codes, groups, len(matches))
+    covariance = _shown_covariance(found.covariance(codes, groups), m)
     half = quantile(level, groups) * np.sqrt(np.diag(covariance))
     drawn = _bootstrap(matches, design, observed, max(prior, _TINY), resamples, seed)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
@@ -145,7 +143,7 @@ def hanging_apart(matches: Matches) -> tuple[list[str], list[str]] | None:
     return groups
 
 
-class _Design:
+class Design:
     """Features of comparisons: a column per model, and one for ties where they are an outcome."""
 
     def __init__(self, models: int, ties: Ties) -> None:
@@ -169,13 +167,24 @@ class _Design:
         features = self.of(a, b) if prior else self.of(a[:0], b[:0])
         return features, np.full(features.shape[:2], prior / features.shape[1])
 
-    def shown_covariance(self, found: Fitted, codes: np.ndarray, groups: int, n: int) -> Floats:
-        """Of the ratings in points, whose mean is fixed."""
-        real = Fitted(found.weights, found.influences[:n] * (n / len(found.influences)), 0.0)
-        whole = real.covariance(codes, groups)[: self.models, : self.models]
-        flat = np.eye(self.models) - 1 / self.models
-        shown: Floats = POINTS**2 * flat @ whole @ flat
-        return shown
+    def fitted(self, a: np.ndarray, b: np.ndarray, observed: Floats, prior: float) -> Fitted:
+        """The maximum with ``prior`` virtual comparisons; its influences are those of the n real ones alone, so that its
+        covariance is, too.
+
+        Args:
+            a, b: int [n], who was compared.
+            observed: [n, 2 or 3], how often each outcome occurred.
+        """
+        features, rare = self.virtual(prior)
+        found = fitted(np.concatenate([self.of(a, b), features]), np.concatenate([observed, rare]))
+        return replace(found, influences=found.influences[: len(a)] * (len(a) / len(found.influences)))
+
+
+def _shown_covariance(whole: Floats, m: int) -> Floats:
+    """Of the ratings in points, whose mean is fixed."""
+    flat = np.eye(m) - 1 / m
+    shown: Floats = POINTS**2 * flat @ whole[:m, :m] @ flat
+    return shown
 
 
 def _observed(matches: Matches, ties: Ties) -> Floats:
@@ -184,17 +193,13 @@ def _observed(matches: Matches, ties: Ties) -> Floats:
     return np.stack([matches.score, 1 - matches.score], axis=1)
 
 
-def _with_prior(features: Floats, observed: Floats, virtual: tuple[Floats, Floats]) -> Fitted:
-    return fitted(np.concatenate([features, virtual[0]]), np.concatenate([observed, virtual[1]]))
-
-
 def _shown(weights: Floats, m: int) -> list[float]:
     found: list[float] = (CENTRE + POINTS * (weights[:m] - weights[:m].mean())).tolist()
     return found
 
 
 def _bootstrap(
-    matches: Matches, design: _Design, observed: Floats, prior: float, resamples: int, seed: int
+    matches: Matches, design: Design, observed: Floats, prior: float, resamples: int, seed: int
 ) -> Floats:
     """Ratings of resampled conversations: [resamples, m]. Comparisons of the same two models are added up first."""
     codes, groups = matches.clusters

@@ -30,11 +30,13 @@ class Fitted:
         weights: float64 [p]. Where shifting some of them together changes nothing (all ratings by a constant), the shortest.
         influences: float64 [n, p], of each observation on the weights: H^-1 times its score, times n.
         log_likelihood: nats, summed.
+        information: float64 [p, p], the negative Hessian H at the maximum.
     """
 
     weights: Floats
     influences: Floats
     log_likelihood: float
+    information: Floats
 
     def covariance(self, codes: Codes, groups: int) -> Floats:
         """Cluster-robust (sandwich) covariance of the weights: float64 [p, p]."""
@@ -85,7 +87,7 @@ def fitted(features: Floats, observed: Floats, *, ridge: float = 0.0) -> Fitted:
     p = probabilities(features, w)
     scores = np.einsum("na,nap->np", observed - observed.sum(1, keepdims=True) * p, features)
     influences = len(features) * scores @ np.linalg.pinv(hessian, hermitian=True)
-    return Fitted(w, influences, value)
+    return Fitted(w, influences, value, hessian)
 
 
 def probabilities(features: Floats, weights: Floats) -> Floats:

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 
 import numpy as np
 from scipy import stats
 
-from halign.errors import HalignError
+from halign.evaluate.bradley_terry import Design
+from halign.evaluate.clusters import coded
 from halign.evaluate.intervals import Interval
 
 Pair = tuple[int, int]
@@ -63,7 +63,7 @@ class Strengths:
 
     Attributes:
         values: [N], sum 0; a difference is a log-odds.
-        covariance: [N, N], the sandwich clustered by conversation.
+        covariance: [N, N], the sandwich clustered by conversation; 0 where fewer than two conversations show no spread.
         information: [N, N], of the quasi-likelihood.
         counts: [N, N], comparisons of each pair.
         conversations: how many.
@@ -76,11 +76,13 @@ class Strengths:
     conversations: int
 
     def advantage(self, i: int, j: int, level: float = 0.95) -> Interval:
-        """P(i better) - P(j better) under the model, and its interval by the delta method."""
+        """P(i better) - P(j better) under the model, and its interval by the delta method; of one conversation, all there is."""
         value = float(np.tanh((self.values[i] - self.values[j]) / 2))
+        if self.conversations < 2:
+            return Interval(value, -1.0, 1.0, int(self.counts[i, j]), self.conversations)
         x = contrast(len(self.values), (i, j))
         spread = (1 - value**2) / 2 * float(x @ self.covariance @ x) ** 0.5
-        half = float(stats.t.ppf((1 + level) / 2, max(1, self.conversations - 1))) * spread
+        half = float(stats.t.ppf((1 + level) / 2, self.conversations - 1)) * spread
         compared = int(self.counts[i, j])
         return Interval(value, max(-1.0, value - half), min(1.0, value + half), compared, self.conversations)
 
@@ -89,12 +91,12 @@ class Strengths:
         laplacian = np.diag(self.counts.sum(1)) - self.counts
         x = contrast(len(self.values), (i, j))
         inverse = np.linalg.pinv(laplacian, rcond=1e-10, hermitian=True)
-        if self.counts.sum() == 0 or np.abs(laplacian @ inverse @ x - x).max() > 1e-6:
-            return float("inf")  # nothing connects the two
+        if self.conversations < 2 or np.abs(laplacian @ inverse @ x - x).max() > 1e-6:
+            return float("inf")  # no spread to see, or nothing connects the two
         worth = 1 / float(x @ inverse @ x)
         value = np.tanh((self.values[i] - self.values[j]) / 2)
         variance = ((1 - value**2) / 2) ** 2 * float(x @ self.covariance @ x) + 1 / worth**2
-        return float(stats.t.ppf((1 + level) / 2, max(1, self.conversations - 1)) * variance**0.5)
+        return float(stats.t.ppf((1 + level) / 2, self.conversations - 1) * variance**0.5)
 
 
 def contrast(models: int, pair: Pair) -> np.ndarray:
@@ -105,38 +107,18 @@ def contrast(models: int, pair: Pair) -> np.ndarray:
 
 
 def strengths(observed: Observed, models: int) -> Strengths:
-    """The quasi-likelihood fit by Newton's method (module docstring).
+    """The quasi-likelihood fit (module docstring) by the design that ratings are fitted with (``bradley_terry``).
 
     Raises:
         HalignError: it does not converge, which half a tie a pair should exclude.
     """
-    every = list(combinations(range(models), 2))
-    x = np.array([contrast(models, p) for p in [*observed.pairs, *every]])
-    y = np.array([*observed.values, *[0.5] * len(every)])
-    weight = np.array([1.0] * len(observed.pairs) + [TIE] * len(every))
-    s = np.zeros(models)
-    for _ in range(100):
-        p = 1 / (1 + np.exp(-(x @ s)))
-        information = (x * (weight * p * (1 - p))[:, None]).T @ x
-        step = _inverse(information) @ (x.T @ (weight * (y - p)))
-        s = s + step * min(1.0, 2.0 / max(1e-12, float(np.abs(step).max())))
-        if np.abs(step).max() < 1e-10:
-            break
-    else:
-        raise HalignError("Bradley-Terry strengths do not converge on these comparisons")
-    inverse = _inverse(information)
-    seen = len(observed.pairs)
-    names: dict[Hashable, int] = {}
-    codes = np.array([names.setdefault(c, len(names)) for c in observed.conversations], dtype=int)
-    scores = np.zeros((len(names), models))
-    np.add.at(scores, codes, x[:seen] * (y - p)[:seen, None])
-    groups = len(names)
-    meat = scores.T @ scores * (groups / (groups - 1) if groups > 1 else 1.0)
+    pairs, y = np.array(observed.pairs, dtype=np.int64).reshape(-1, 2), np.array(observed.values)
+    found = Design(models, "half").fitted(pairs[:, 0], pairs[:, 1], np.stack([y, 1 - y], axis=1), TIE)
+    codes, groups = coded(observed.conversations)
+    spread = found.covariance(codes, groups) if groups > 1 else np.zeros((models, models))
     counts = np.zeros((models, models))
-    for i, j in observed.pairs:
-        counts[i, j] += 1
-        counts[j, i] += 1
-    return Strengths(s - s.mean(), inverse @ meat @ inverse, information, counts, groups)
+    np.add.at(counts, (pairs, pairs[:, ::-1]), 1)
+    return Strengths(found.weights - found.weights.mean(), spread, found.information, counts, groups)
 
 
 def next_pairs(

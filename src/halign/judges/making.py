@@ -21,13 +21,12 @@ from halign.judges.protocol import can_compare, can_grade
 from halign.judges.rubric import Rubric
 from halign.judges.rules import DIMENSIONS, RulesJudge
 from halign.judges.votes import HumanJudge
+from halign.judges.words import can_answer
 from halign.llm import Client, Endpoint
 from halign.outsiders import imported
 
 OPENAI_URL = "https://api.openai.com/v1"
-FORMS = (
-    "rules, care, reward:FOLDER, pairwise:FOLDER, llm:NAME@URL, local:FOLDER, human:FILE, package.module:name"
-)
+FORMS = "rules, care, checks, reward:FOLDER, pairwise:FOLDER, llm:NAME@URL, local:FOLDER, human:FILE, package.module:name"
 
 Rubrics = Sequence[str | Path | Rubric]
 
@@ -172,6 +171,10 @@ def find_judge(words: str, dimensions: Rubrics = (), **options: Any) -> Any:
         raise HalignError(f"judge {words}: {', '.join(options)} would have no effect; leave it out")
     if words in ("care", "rules"):
         return rules()
+    if words == "checks":
+        from halign.builders.guardrails.checks_judge import ChecksJudge
+
+        return ChecksJudge()
     if kind == "human" and rest:
         return human(rest)
     return _outsider(words)
@@ -191,8 +194,10 @@ def _outsider(words: str) -> Any:
     found = imported(words, "judge")
     if isinstance(found, type):
         found = found()
-    if can_compare(found) or can_grade(found):
+    if can_compare(found) or can_grade(found) or can_answer(found):
         return found
     if callable(found):
         return RulesJudge(found, name=words)
-    raise HalignError(f"judge {words!r} neither compares nor grades, and is no assess(prompt, reply)")
+    raise HalignError(
+        f"judge {words!r} neither compares, grades nor answers, and is no assess(prompt, reply)"
+    )

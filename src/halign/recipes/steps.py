@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from halign.errors import HalignError
-from halign.outsiders import imported
 from halign.recipes.origins import Inputs, Report, chosen, world_module
 
 ROUNDS = "rounds"
@@ -151,25 +150,25 @@ def _from(before: int, total: int, progress: Report, done: int, of: int) -> None
 
 
 def find_judge(world: str | None, judge: str | None) -> Any:
-    """The judge by name, or the world's exact rules.
+    """The judge by the words that ``judges.find_judge`` knows, or the world's exact rules.
 
     Raises:
-        HalignError: if there is none, or it cannot grade single replies.
+        HalignError: if there is none, or it has no ``grade(prompts, replies)`` that gives a ``Grade`` each.
     """
-    from halign.judges import RulesJudge
+    from halign import judges
 
-    if judge is None:
-        if world is None:
-            raise HalignError("whose replies are better? Set judge= to a judge, or world= to a world")
-        return RulesJudge(world_module(world).assess)
-    found = imported(judge, "judge")
-    if isinstance(found, type):
-        found = found()
-    if hasattr(found, "grade"):
-        return found
-    if callable(found):
-        return RulesJudge(found)
-    raise HalignError(f"judge {judge!r} has no grade(prompts, replies) and is no assess(prompt, reply)")
+    if judge is not None:
+        found = judges.find_judge(judge)
+    elif world is not None:
+        found = judges.RulesJudge(world_module(world).assess)
+    else:
+        raise HalignError("whose replies are better? Set judge= to a judge, or world= to a world")
+    if not hasattr(found, "grade"):
+        raise HalignError(
+            f"judge {judge!r} has no grade(prompts, replies), which the table of a recipe is made of: take care, "
+            "package.module:name with grade, or an assess(prompt, reply)"
+        )
+    return found
 
 
 def model_folder(stage: Path, round: int | None = None) -> str:

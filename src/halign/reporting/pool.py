@@ -1,11 +1,16 @@
-"""Folders of verdicts, read and laid together: an item that several judges saw is one item."""
+"""Folders of verdicts, read and laid together: an item that several judges saw is one item.
+
+Where judging.json of two folders says different things of judges with one name (another endpoint, model, rubric or setting), the
+judges are kept apart by their folders' names. A folder that says nothing of a judge is taken at its word.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +43,7 @@ class Pool:
     @classmethod
     def of(cls, judged: Sequence[Judged]) -> Pool:
         """Lay folders together."""
+        called = judge_names(judged)
         items: list[JudgedItem] = []
         known: dict[tuple[str, str], list[int]] = {}
         seen: list[Seen] = []
@@ -46,7 +52,8 @@ class Pool:
             for r in j.records:
                 if r.item not in place:  # its row is not written yet, or lost
                     place[r.item] = _placed(JudgedItem(r.item, r.conversation, [], {}), items, known)
-                seen.append(Seen(folder, place[r.item], r))
+                shown = called.get((folder, r.judge))
+                seen.append(Seen(folder, place[r.item], replace(r, judge=shown) if shown else r))
         return cls(judged, items, seen)
 
     @cached_property
@@ -68,6 +75,30 @@ class Pool:
             yield from item.replies
         for r in self.records:
             yield from (r.model,) if isinstance(r, GradeRecord) else (r.a, r.b)
+
+
+def judge_names(judged: Sequence[Judged]) -> dict[tuple[int, str], str]:
+    """(folder, judge) -> what it is called, for judges whose name means different ones."""
+    said: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for folder, j in enumerate(judged):
+        for about in j.facts.get("judges", ()):
+            said.setdefault(str(about["name"]), {})[folder] = about
+    folders = folder_names([j.path for j in judged])
+    return {
+        (folder, name): f"{name} ({folders[folder]})"
+        for name, of in said.items()
+        if not all(_same(a, b) for a, b in combinations(of.values(), 2))
+        for folder in of
+    }
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two descriptions are of one judge, which may have been asked about different dimensions."""
+    rubrics = [{r["name"]: r for r in about.get("rubrics", ())} for about in (one, other)]
+    if any(rubrics[0][n] != rubrics[1][n] for n in rubrics[0].keys() & rubrics[1].keys()):
+        return False
+    plain = [{k: v for k, v in a.items() if k not in ("dimensions", "rubrics")} for a in (one, other)]
+    return plain[0] == plain[1]
 
 
 def folder_names(folders: Sequence[Path]) -> list[str]:

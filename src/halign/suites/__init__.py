@@ -3,7 +3,6 @@
 from halign.suites.answers import Stored
 from halign.suites.contract import Answered, Bench, Question, Suite, SuiteSettings
 from halign.suites.files import Files, SetFile
-from halign.suites.judging import JudgeNamed
 from halign.suites.registry import find, names, resolve
 from halign.suites.results import Results, SuiteResult
 from halign.suites.run import Job, evaluate
@@ -14,7 +13,6 @@ __all__ = [
     "Bench",
     "Files",
     "Job",
-    "JudgeNamed",
     "Question",
     "Results",
     "SetFile",

@@ -21,7 +21,8 @@ from halign.judges.records import GradeRecord, PairRecord, Record
 from halign.llm import Failure
 from halign.suites.contract import Answered, Bench, Question, Suite, SuiteSettings, one_turn
 from halign.suites.files import Files, SetFile
-from halign.suites.open_ended import baseline_reply, judge_of, paired
+from halign.suites.judging import ask, judge_name
+from halign.suites.open_ended import baseline_reply, paired
 
 WEIGHT = 3
 """Battles that a clear verdict stands for."""
@@ -86,12 +87,11 @@ def score(answered: Sequence[Answered], settings: ArenaSettings, bench: Bench) -
     pairs = list(zip(answered, against, strict=True))
     forward = [_asked(a, a.draws[0][0], reply) for a, (_, reply) in pairs]
     backward = [_asked(a, reply, a.draws[0][0]) for a, (_, reply) in pairs]
-    judge = judge_of(bench)
-    said = judge.ask([*forward, *backward], max_tokens=4096)
+    said = ask(bench, [*forward, *backward], max_tokens=4096)
     found: list[Record] = []
     for i, (a, (name, _)) in enumerate(pairs):
         first, second = said[i], said[len(pairs) + i]
-        own = {"judge": judge.words, **a.place()}
+        own = {"judge": judge_name(bench), **a.place()}
         compared: PairRecord = paired(
             first, second, verdict, dimension="quality", a=bench.model, b=name, **own
         )

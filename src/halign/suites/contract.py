@@ -20,7 +20,6 @@ from halign.judges.records import JudgedItem, Record
 if TYPE_CHECKING:
     from halign.evaluate import Interval
     from halign.suites.files import Files, SetFile
-    from halign.suites.judging import JudgeNamed
 
 
 class SuiteSettings(BaseModel):
@@ -135,7 +134,7 @@ class Bench:
     Attributes:
         model: the name that records give the model.
         files: the set's files.
-        judge: as named with ``--judge``; None: none.
+        judge: one of ``halign.judges``, as named with ``--judge``; None: none.
         policy: the model itself, where it is in this process; for sets that read log-probabilities.
         run_code: whether replies may be run as programs.
         baseline: question's text -> a baseline's output, as given with ``--baseline``, and its name.
@@ -144,7 +143,7 @@ class Bench:
 
     model: str
     files: Files
-    judge: JudgeNamed | None = None
+    judge: Any = None
     policy: Any = None
     run_code: bool = False
     baseline: tuple[str, Mapping[str, str]] | None = None
@@ -171,6 +170,7 @@ class Suite:
         questions: (files, settings) -> the questions, in the set's own order.
         score: (answered, settings, bench) -> verdicts. Called with some of the questions at a time.
         judge: whether a judge is needed, may be given, or is not asked.
+        asks: what it is asked: the set's published words; yes or no; or each guardrail, which rules can tell, too.
         groups: keys of the items' meta by which results are also broken down; "guardrail" breaks down by the records' own.
         totals: numbers that are no means over records; None: there are none.
         sampled: False for a set that reads log-probabilities of given responses and samples nothing.
@@ -190,6 +190,7 @@ class Suite:
     totals: Totals | None = None
     sampled: bool = True
     code: bool = False
+    asks: Literal["words", "yes", "guardrails"] = "words"
     precheck: Callable[[Any, Bench], None] = lambda settings, bench: None
     others: Callable[[Answered, Any, Bench], Mapping[str, str]] = lambda answered, settings, bench: {}
 

@@ -17,8 +17,7 @@ from halign.judges.records import GradeRecord
 from halign.readers.fields import hint
 from halign.suites.contract import Answered, Bench, Question, Suite, SuiteSettings, one_turn
 from halign.suites.files import Files, SetFile
-from halign.suites.judging import graded, rating
-from halign.suites.open_ended import judge_of
+from halign.suites.judging import ask, graded, judge_name, rating
 
 SKILLS = {
     "logical robustness": "The reasoning holds in general, edge cases included, and does not contradict itself.",
@@ -88,10 +87,10 @@ def _known(skill: str) -> str:
 def score(answered: Sequence[Answered], settings: FlaskSettings, bench: Bench) -> list[GradeRecord]:
     """A grade for each draw and skill."""
     asked = [(a, d, s) for a in answered for d in range(len(a.draws)) for s in a.question.meta["skills"]]
-    said = judge_of(bench).ask([one_turn(question(a, d, s)) for a, d, s in asked])
+    said = ask(bench, [one_turn(question(a, d, s)) for a, d, s in asked])
     found = []
     for answer, (a, d, skill) in zip(said, asked, strict=True):
-        own: dict[str, Any] = {"judge": judge_of(bench).words, "model": bench.model, **a.place(d)}
+        own: dict[str, Any] = {"judge": judge_name(bench), "model": bench.model, **a.place(d)}
         found.append(graded(answer, rating, SCALE, dimension=skill, **own))
     return found
 

@@ -3,12 +3,14 @@
 The conversations are one's own (canonical, with guardrails), or the care world's. At every agent turn the model replies to what
 was said before: to the data's own history (``given``), or to its own earlier replies with the data's user turns between
 (``own``). Each rule in force at a turn is one verdict: by the care world's exact rules, by checks recognised from the rule's
-words, or by a judge that is asked whether the rule applies at this turn and whether the reply keeps it.
+words, or by a language model that is asked whether the rule applies at this turn and whether the reply keeps it. A turn at
+which no rule is known to be broken, but of some there is no verdict, has none either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -18,11 +20,16 @@ from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.evaluate import Interval
 from halign.examples import Conversation, Demonstration
+from halign.judges.guardrail_questions import GuardrailMarks, whole
+from halign.judges.making import rules
+from halign.judges.protocol import Mark, marks_of
 from halign.judges.records import GradeRecord, Record
+from halign.judges.rubric import REFERENCE
+from halign.judges.rules import ADHERENCE
 from halign.suites import sessions
 from halign.suites.contract import Answered, Bench, Question, Suite, SuiteSettings
 from halign.suites.files import Files, SetFile
-from halign.suites.rule_verdicts import RuleVerdict, verdicts
+from halign.suites.judging import judge_name
 
 RULE, TURN = "rule kept", "turn without violation"
 SHOWN = 8
@@ -51,7 +58,7 @@ def questions(files: Files, settings: GuardrailSettings) -> list[Question]:
                     f"{name}/{turn}",
                     dialogue[:i],
                     conversation=name,
-                    meta={"agent_turn": turn, "reference": dialogue.messages[i].content},
+                    meta={"agent_turn": turn, REFERENCE: dialogue.messages[i].content},
                 )
                 for turn, i in enumerate(places, 1)
             ]
@@ -101,40 +108,57 @@ def _users(dialogue: Dialogue, places: Sequence[int]) -> tuple[str, ...]:
 
 
 def score(answered: Sequence[Answered], settings: GuardrailSettings, bench: Bench) -> list[GradeRecord]:
-    """One verdict for each rule in force at each reply; and one for the reply, where at least one rule has a verdict."""
+    """One verdict for each rule in force at each reply; and one for the reply, where a rule is in force."""
     asked = [(a, d, t) for a in answered for d, draw in enumerate(a.draws) for t in range(len(draw))]
-    found = verdicts(
-        [
-            (a.prompt(d, t), a.draws[d][t], a.question.meta.get("reference", a.draws[d][t]))
-            for a, d, t in asked
-        ],
-        bench,
-    )
+    prompts = [_shown(a, d, t) for a, d, t in asked]
+    found = _marks(prompts, [a.draws[d][t] for a, d, t in asked], bench)
     records = []
-    for (a, d, t), rules in zip(asked, found, strict=True):
+    for (a, d, t), marks in zip(asked, found, strict=True):
         own: dict[str, Any] = {"judge": _judge(bench), "model": bench.model, **a.place(d, t)}
-        records += [_record(RULE, r, {**own, "guardrail": r.rule}) for r in rules]
-        told = [r for r in rules if r.kept is not None]
-        if told:
-            broken = [r.rule for r in told if not r.kept]
-            whole = RuleVerdict("", not broken, "; ".join(broken))
-            records.append(_record(TURN, whole, own))
+        records += [_record(RULE, m, own) for m in marks]
+        if marks:
+            broken = "; ".join(str(m.guardrail) for m in marks if m.acceptable is False)
+            records.append(_record(TURN, replace(whole(TURN, marks), why=broken), own))
     return records
 
 
-def _record(dimension: str, verdict: RuleVerdict, own: dict[str, Any]) -> GradeRecord:
+def _shown(answered: Answered, draw: int, turn: int) -> Dialogue:
+    """What the reply answers, with the data's own reply as evidence of what the turn is about, where it is known."""
+    prompt = answered.prompt(draw, turn)
+    good = answered.question.meta.get(REFERENCE)
+    return prompt if good is None else replace(prompt, meta={**prompt.meta, REFERENCE: good})
+
+
+def _marks(prompts: Sequence[Dialogue], replies: Sequence[str], bench: Bench) -> list[list[Mark]]:
+    """For each reply a mark for every rule that is in force and has something to say there."""
+    judge = bench.judge or rules()
+    for text in (
+        dict.fromkeys(g for p in prompts for g in p.guardrails) if hasattr(judge, "unchecked") else ()
+    ):
+        if judge.unchecked([text]):
+            bench.remark(f"no check for the rule: {text}")
+    if hasattr(judge, "numbers"):
+        found = GuardrailMarks(judge.numbers).marks(ADHERENCE, prompts, replies)
+    else:
+        found = marks_of(judge, prompts, replies)
+    return [[m for m in marks if m.guardrail is not None] for marks in found]
+
+
+def _record(dimension: str, mark: Mark, own: Mapping[str, Any]) -> GradeRecord:
+    """A mark as yes or no."""
     return GradeRecord(
         dimension=dimension,
-        value=None if verdict.kept is None else float(verdict.kept),
-        acceptable=verdict.kept,
-        why=(verdict.why,) if verdict.why else (),
-        trouble=verdict.trouble,
+        value=None if mark.acceptable is None else float(mark.acceptable),
+        acceptable=mark.acceptable,
+        guardrail=mark.guardrail,
+        why=(mark.why,) if mark.why else (),
+        trouble=mark.trouble,
         **own,
     )
 
 
 def _judge(bench: Bench) -> str:
-    return bench.judge.words if bench.judge else "care"
+    return judge_name(bench) if bench.judge else "care"
 
 
 def totals(answered: Sequence[Answered], records: Sequence[Record]) -> dict[str, Interval]:
@@ -162,14 +186,14 @@ def totals(answered: Sequence[Answered], records: Sequence[Record]) -> dict[str,
 
 
 def _precheck(settings: GuardrailSettings, bench: Bench) -> None:
-    words = _judge(bench)
-    if words == "care" and bench.files.path("questions") is not None and bench.judge is None:
+    path = bench.files.path("questions")
+    if path is not None and bench.judge is None:
         raise HalignError(
             "guardrails: who says whether a rule of your conversations is kept? --judge checks (from the rules' words), "
             "llm:NAME@URL, local:FOLDER; care only for the care world's"
         )
-    if bench.files.path("questions") is None and words not in ("care",):
-        bench.remark(f"the care world's conversations, judged by {words} and not by its own rules")
+    if path is None and _judge(bench) != "care":
+        bench.remark(f"the care world's conversations, judged by {_judge(bench)} and not by its own rules")
 
 
 SUITE = Suite(
@@ -186,6 +210,7 @@ SUITE = Suite(
     questions,
     score,
     judge="possible",
+    asks="guardrails",
     groups=("guardrail", "agent_turn"),
     totals=totals,
     precheck=_precheck,

@@ -6,7 +6,6 @@ problem of which c pass, pass@k = 1 - C(n - c, k) / C(n, k), and the mean over p
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from pydantic import Field
 
 from halign.dialogue import Dialogue
 from halign.errors import HalignError
+from halign.evaluate.repeated import pass_at_k
 from halign.judges.records import GradeRecord
 from halign.suites.contract import Answered, Bench, Question, Suite, SuiteSettings, one_turn
 from halign.suites.files import Files, SetFile
@@ -70,15 +70,6 @@ def completed(problem: Mapping[str, Any], reply: str, form: str) -> str:
 def tested(problem: Mapping[str, Any], program: str) -> str:
     """The program followed by the problem's tests."""
     return f"{program}\n{problem['test']}\ncheck({problem['entry_point']})\n"
-
-
-def pass_at_k(n: int, c: int, k: int) -> float:
-    """P(at least one of k replies passes), drawn without replacement from n of which c pass.
-
-    >>> pass_at_k(4, 1, 2), pass_at_k(5, 0, 3), pass_at_k(3, 2, 2)
-    (0.5, 0.0, 1.0)
-    """
-    return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 
 def score(answered: Sequence[Answered], settings: HumanEvalSettings, bench: Bench) -> list[GradeRecord]:

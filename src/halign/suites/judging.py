@@ -1,124 +1,75 @@
-"""Judges that are asked in a set's own published words, and read by the set's own rule.
-
-A judge is named as ``llm:NAME@URL`` (behind an endpoint), ``local:FOLDER`` (a model in this process), ``care`` (the care world's
-exact rules), ``checks`` (checks recognised from the guardrails' words), or ``package.module:name``: a function messages -> text.
-"""
+"""How sets ask the judges of ``halign.judges``: in a set's own published words, read by the set's own rule."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from halign.dialogue import Dialogue
 from halign.errors import HalignError
+from halign.judges.protocol import can_grade, name_of
 from halign.judges.records import GradeRecord, Trouble
-from halign.llm import Client, Endpoint, Failure, Reply, Request
-from halign.outsiders import imported
+from halign.judges.words import answers_of, can_answer
+from halign.llm import Failure
+from halign.suites.contract import Bench, Suite
 
-RULES = ("care", "checks")
 _RATING = (re.compile(r"\[\[(\d+\.?\d*)\]\]"), re.compile(r"\[(\d+\.?\d*)\]"))
 
 
-@dataclass
-class JudgeNamed:
-    """A judge by its words.
-
-    Args:
-        words: see the module.
-        options: of the endpoint (``key_env``, ``concurrency``, prices) and ``budget``.
+def check_judge(suite: Suite, judge: Any) -> None:
+    """See that a judge can do what a set asks of it.
 
     Raises:
-        HalignError: the words name no judge.
+        HalignError: none is named where one is needed; it cannot; or it was told to do what this set does not ask for.
     """
-
-    words: str
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        kind, _, rest = self.words.partition(":")
-        fine = self.words in RULES or (kind == "llm" and "@" in rest) or (kind == "local" and rest)
-        if not fine and (kind in ("llm", "local") or not rest or "/" in self.words):
+    if judge is None and suite.judge == "needed":
+        raise HalignError(
+            f"{suite.name} is scored by a judge: name one with --judge (llm:NAME@URL, local:FOLDER ...)"
+        )
+    if judge is None or suite.judge == "none":
+        return
+    name, numbers = name_of(judge), getattr(judge, "numbers", None)
+    if suite.asks == "words":
+        if not can_answer(judge):
             raise HalignError(
-                f"--judge {self.words!r} names no judge: llm:NAME@URL, local:FOLDER, care, checks, or package.module:name"
+                f"{suite.name} asks in words, and judge {name} has none: take llm:NAME@URL, local:FOLDER, or your own"
             )
-
-    @cached_property
-    def client(self) -> Client | None:
-        """The endpoint, if it is one."""
-        kind, _, rest = self.words.partition(":")
-        if kind != "llm":
-            return None
-        name, _, url = rest.partition("@")
-        options = {k: v for k, v in self.options.items() if v is not None}
-        budget = options.pop("budget", None)
-        return Client(Endpoint(url, name, **options), budget=budget)
-
-    @cached_property
-    def policy(self) -> Any:
-        """The model in this process, if it is one."""
-        from halign.models import load
-
-        kind, _, rest = self.words.partition(":")
-        return load(rest) if kind == "local" else None
-
-    def ask(self, questions: Sequence[Dialogue], *, max_tokens: int = 2048) -> list[str | Failure]:
-        """The judge's likeliest answer to each, in its own words.
-
-        Raises:
-            HalignError: a judge of rules, which answers nothing; or as ``Client.ask``.
-        """
-        if self.words in RULES:
-            raise HalignError(f"--judge {self.words} knows rules only: this set asks for words, llm:NAME@URL")
-        if self.client is not None:
-            asked = [
-                Request.of(
-                    [m.to_dict() for m in q.messages],
-                    temperature=0.0,
-                    max_tokens=max_tokens,
-                    name=f"question {i}",
-                )
-                for i, q in enumerate(questions)
-            ]
-            return [a.text if isinstance(a, Reply) else a for a in self.client.ask(asked)]
-        if self.policy is not None:
-            from halign.sampling import TransformersSampler
-
-            drawn = TransformersSampler(self.policy).sample(
-                questions, temperature=0.0, max_new_tokens=max_tokens
+        if getattr(numbers, "explain", False) or getattr(numbers, "samples", 1) != 1:
+            raise HalignError(
+                f"{suite.name} asks once, in published words: leave --judge-explain and --judge-samples out"
             )
-            return [row[0].text for row in drawn]
-        return [self._function([m.to_dict() for m in q.messages]) for q in questions]
-
-    @cached_property
-    def _function(self) -> Callable[[list[dict[str, Any]]], str]:
-        found: Callable[[list[dict[str, Any]]], str] = imported(self.words, "judge")
-        return found
-
-    def yes(self, questions: Sequence[str]) -> list[float | Failure]:
-        """P(yes) for each question; a function's answer is read as words.
-
-        Raises:
-            HalignError: a judge of rules; or as ``YesNo.ask``.
-        """
-        from halign.judges.yes_no import EndpointYesNo, LocalYesNo
-
-        if self.client is not None or self.policy is not None:
-            asker = LocalYesNo(self.policy) if self.client is None else EndpointYesNo(self.client)
-            return [a if isinstance(a, Failure) else a.yes for a in asker.ask(questions)]
-        said = self.ask([Dialogue.of([{"role": "user", "content": q}]) for q in questions])
-        return [_yes(i, a) for i, a in enumerate(said)]
+    elif numbers is None and not (suite.asks == "guardrails" and can_grade(judge)):
+        raise HalignError(
+            f"{suite.name} asks yes or no, and judge {name} does not answer: take llm:NAME@URL, local:FOLDER"
+        )
 
 
-def _yes(index: int, said: str | Failure) -> float | Failure:
-    if isinstance(said, Failure):
-        return said
-    first = re.match(r"\W*(yes|no)\b", said, re.I)
-    if first is None:
-        return Failure(index, f"question {index}", f"neither yes nor no: {said[:60]!r}")
-    return float(first[1].lower() == "yes")
+def about_judge(judge: Any) -> dict[str, Any]:
+    """Who is asked, for judging.json; rubrics are left out, since sets bring their own words."""
+    of = getattr(judge, "numbers", judge)
+    return {"name": name_of(judge), **getattr(of, "settings", {"kind": "own"})}
+
+
+def judge_name(bench: Bench) -> str:
+    """What records call the judge.
+
+    Raises:
+        HalignError: none was named.
+    """
+    if bench.judge is None:
+        raise HalignError(f"{bench.files.suite} is scored by a judge: name one with --judge")
+    return name_of(bench.judge)
+
+
+def ask(bench: Bench, questions: Sequence[Dialogue], *, max_tokens: int = 2048) -> list[str | Failure]:
+    """The judge's answers in words.
+
+    Raises:
+        HalignError: none was named; or as ``answers_of``.
+    """
+    judge_name(bench)
+    return answers_of(bench.judge, questions, max_tokens=max_tokens)
 
 
 def rating(judgment: str) -> float | None:

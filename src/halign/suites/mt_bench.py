@@ -19,13 +19,12 @@ from halign.judges.records import Record
 from halign.readers.files import rows_of
 from halign.suites.contract import Answered, Bench, Question, Suite, SuiteSettings, one_turn
 from halign.suites.files import Files, SetFile
-from halign.suites.judging import graded, rating
+from halign.suites.judging import ask, graded, judge_name, rating
 from halign.suites.open_ended import (
     FASTCHAT,
     PROMPTS,
     SCALE,
     Exchange,
-    judge_of,
     pair_question,
     paired,
     single_question,
@@ -83,12 +82,11 @@ def questions(files: Files, settings: MTBenchSettings) -> list[Question]:
 
 def score(answered: Sequence[Answered], settings: MTBenchSettings, bench: Bench) -> list[Record]:
     """A rating of every turn, or a comparison of every turn."""
-    judge = judge_of(bench)
     asked = [(a, d, t) for a in answered for d, draw in enumerate(a.draws) for t in range(len(draw))]
-    own = [{"judge": judge.words, **a.place(d, t)} for a, d, t in asked]
+    own = [{"judge": judge_name(bench), **a.place(d, t)} for a, d, t in asked]
     shown = [(_exchange(a, t), a.draws[d][: t + 1]) for a, d, t in asked]
     if settings.against is None:
-        said = judge.ask([single_question(bench, e, replies) for e, replies in shown])
+        said = ask(bench, [single_question(bench, e, replies) for e, replies in shown])
         return [
             graded(s, rating, SCALE, dimension="rating", model=bench.model, **place)
             for s, place in zip(said, own, strict=True)
@@ -99,7 +97,7 @@ def score(answered: Sequence[Answered], settings: MTBenchSettings, bench: Bench)
         *(pair_question(bench, e, mine, yours) for (e, mine), yours in zip(shown, theirs, strict=True)),
         *(pair_question(bench, e, yours, mine) for (e, mine), yours in zip(shown, theirs, strict=True)),
     ]
-    said = judge.ask(both)
+    said = ask(bench, both)
     return [
         paired(said[i], said[len(asked) + i], dimension="quality", a=bench.model, b=name, **place)
         for i, place in enumerate(own)

@@ -21,7 +21,7 @@ from halign.judges.records import GradeRecord, PairRecord, Record, Trouble
 from halign.llm import Failure
 from halign.suites.contract import Answered, Bench, SuiteSettings
 from halign.suites.files import SetFile
-from halign.suites.judging import graded, rating
+from halign.suites.judging import ask, graded, judge_name, rating
 
 SCALE = (1.0, 10.0)
 FASTCHAT = "github.com/lm-sys/FastChat, fastchat/llm_judge/data"
@@ -157,13 +157,9 @@ def score(answered: Sequence[Answered], settings: OpenSettings, bench: Bench) ->
 def rate(answered: Sequence[Answered], bench: Bench) -> list[GradeRecord]:
     """A rating of each draw."""
     asked = [(a, d) for a in answered for d in range(len(a.draws))]
-    said = judge_of(bench).ask(
-        [single_question(bench, Exchange((_asked(a),)), a.draws[d][:1]) for a, d in asked]
-    )
+    said = ask(bench, [single_question(bench, Exchange((_asked(a),)), a.draws[d][:1]) for a, d in asked])
     return [
-        graded(
-            s, rating, SCALE, dimension="rating", judge=judge_of(bench).words, model=bench.model, **a.place(d)
-        )
+        graded(s, rating, SCALE, dimension="rating", judge=judge_name(bench), model=bench.model, **a.place(d))
         for s, (a, d) in zip(said, asked, strict=True)
     ]
 
@@ -172,30 +168,19 @@ def compare(pairs: Sequence[tuple[Answered, tuple[str, str]]], bench: Bench) -> 
     """Each first reply against the baseline's, in both orders."""
     forward = [pair_question(bench, Exchange((_asked(a),)), a.draws[0][:1], (b,)) for a, (_, b) in pairs]
     backward = [pair_question(bench, Exchange((_asked(a),)), (b,), a.draws[0][:1]) for a, (_, b) in pairs]
-    said = judge_of(bench).ask([*forward, *backward])
+    said = ask(bench, [*forward, *backward])
     return [
         paired(
             said[i],
             said[len(pairs) + i],
             dimension="quality",
-            judge=judge_of(bench).words,
+            judge=judge_name(bench),
             a=bench.model,
             b=name,
             **a.place(),
         )
         for i, (a, (name, _)) in enumerate(pairs)
     ]
-
-
-def judge_of(bench: Bench) -> Any:
-    """The judge.
-
-    Raises:
-        HalignError: none was named.
-    """
-    if bench.judge is None:
-        raise HalignError(f"{bench.files.suite} is scored by a judge: name one with --judge")
-    return bench.judge
 
 
 def _asked(answered: Answered) -> str:

@@ -26,7 +26,7 @@ from halign.suites import registry
 from halign.suites.answers import CHUNK, Stored, Told, sampled
 from halign.suites.contract import Answered, Bench, Question, Suite, SuiteSettings
 from halign.suites.files import Files
-from halign.suites.judging import JudgeNamed
+from halign.suites.judging import about_judge, check_judge
 from halign.suites.results import Results, SuiteResult, summary
 from halign.suites.subject import Subject, subject
 
@@ -41,7 +41,7 @@ class Job:
     Attributes:
         data: the file of the questions, or a folder; None: ``$HALIGN_DATA``.
         limit: only the first questions of each set.
-        judge: as ``JudgeNamed`` has it.
+        judge: one of ``halign.judges`` (``find_judge`` makes one of words).
         baseline: a file of stored outputs that the replies are compared with.
         run_code: replies may be run as programs, in a sandbox.
         told: set's name -> what hears how far it is.
@@ -49,7 +49,7 @@ class Job:
 
     data: Path | None = None
     limit: int | None = None
-    judge: JudgeNamed | None = None
+    judge: Any = None
     baseline: Path | None = None
     run_code: bool = False
     overwrite: bool = False
@@ -84,6 +84,10 @@ def evaluate(
         raise HalignError(
             f"--data {job.data} is the file of one set, and {len(found)} are named: give a folder"
         )
+    if job.judge is not None and all(s.judge == "none" for s in found):
+        raise HalignError(
+            f"--judge would have no effect: no judge is asked by {', '.join(s.name for s in found)}"
+        )
     for suite in found:
         _check(suite, resolved[suite.name], job)
     folder = Path(output)
@@ -102,10 +106,7 @@ def evaluate(
 
 
 def _check(suite: Suite, settings: SuiteSettings, job: Job) -> None:
-    if suite.judge == "needed" and job.judge is None:
-        raise HalignError(
-            f"{suite.name} is scored by a judge: name one with --judge (llm:NAME@URL, local:FOLDER ...)"
-        )
+    check_judge(suite, job.judge)
     if suite.code and not job.run_code:
         raise HalignError(
             f"{suite.name} runs what the model writes as programs. Say --run-code if you want that: in a subprocess with "
@@ -115,6 +116,11 @@ def _check(suite: Suite, settings: SuiteSettings, job: Job) -> None:
     for key in suite.files:
         files.path(key)
     suite.precheck(settings, _bench(files, Subject("", None), job))
+
+
+def _judged(suite: Suite, job: Job) -> bool:
+    """Whether the judge has a part in this set."""
+    return job.judge is not None and suite.judge != "none"
 
 
 def _bench(files: Files, who: Subject, job: Job) -> Bench:
@@ -177,7 +183,7 @@ def _run(suite: Suite, settings: SuiteSettings, who: Subject, folder: Path, job:
     _write_outputs(answered, who.name, folder)
     judged = _only(Judged.read(folder), answered)
     facts = {
-        "judge": job.judge.words if job.judge else suite.name,
+        "judges": [about_judge(job.judge) if _judged(suite, job) else {"name": suite.name, "kind": "rules"}],
         "suite": suite.name,
         "settings": settings.model_dump(mode="json"),
         "models": [who.name],
@@ -186,7 +192,7 @@ def _run(suite: Suite, settings: SuiteSettings, who: Subject, folder: Path, job:
         "command": job.command,
         "remarks": bench.remarks,
     }
-    if job.judge is not None and job.judge.client is not None:
+    if getattr(job.judge, "client", None) is not None:
         facts["spent"] = str(job.judge.client.spent)
     (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     extra = suite.totals(answered, judged.records) if suite.totals is not None else {}
@@ -206,11 +212,12 @@ def _begin(
         "model": who.name,
         "version": who.version,
         "settings": settings.model_dump(mode="json"),
-        "judge": job.judge.words if job.judge else None,
+        "judge": about_judge(job.judge) if _judged(suite, job) else None,
         "baseline": str(job.baseline) if job.baseline else None,
         "data": str(job.data) if job.data else None,
         "questions": _digest(questions),
     }
+    own = json.loads(json.dumps(own, default=str))
     file = folder / SETTINGS
     if file.exists() and not job.overwrite:
         there = json.loads(file.read_text())
