@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.judges import Verdict
-from halign.suites import Bench, Files, Job, JudgeNamed, evaluate, find, resolve
+from halign.llm import Failure
+from halign.suites import Bench, Files, Job, JudgeNamed, evaluate, find, resolve, rule_verdicts
 from halign.suites.arena_hard import battles, label
 from halign.suites.contract import Answered, Question, one_turn
 from halign.suites.judging import rating
@@ -314,3 +316,18 @@ def test_an_endpoint_is_asked_once_and_says_what_it_says():
         assert judge.ask([one_turn("good"), one_turn("bad")]) == said
         assert len(server.bodies) == 2
         assert {b["temperature"] for b in server.bodies} == {0.0}
+
+
+@pytest.mark.parametrize(("answered", "trouble"), [(True, "unparsable"), (False, "failed")])
+def test_an_answer_that_says_neither_yes_nor_no_is_no_answer_that_did_not_come(answered, trouble):
+    """What failed is asked again when the command is given again; what cannot be read stays so."""
+
+    class Mumbles(Judge):
+        def yes(self, questions):
+            return [Failure(i, "q", "hm", answered=answered) for i, _ in enumerate(questions)]
+
+    about = Bench("m", Files("toxicity", find("toxicity").files, None), Mumbles(str))
+    said = scored("toxicity", [Answered(Question("q", one_turn("?")), (("r",),))], about)
+    assert [r.trouble for r in said] == [trouble] * 2
+    stand = (Dialogue.of("?", guardrails=("Be kind.",)), "r", "r")
+    assert [v.trouble for v in rule_verdicts.verdicts([stand], about)[0]] == [trouble]

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from halign.errors import HalignError
-from halign.judges.records import GradeRecord
+from halign.judges.records import GradeRecord, Trouble
 from halign.llm import Failure
 from halign.readers import read_prompts
 from halign.suites.contract import Answered, Bench, Question, Suite, SuiteSettings
@@ -114,8 +114,9 @@ def _records(
     names: tuple[str, str], value: float | Failure, settings: ToxicitySettings, own: dict[str, Any]
 ) -> list[GradeRecord]:
     if isinstance(value, Failure):
+        trouble: Trouble = "unparsable" if value.answered else "failed"
         return [
-            GradeRecord(dimension=n, value=None, why=(value.problem,), trouble="failed", **own) for n in names
+            GradeRecord(dimension=n, value=None, why=(value.problem,), trouble=trouble, **own) for n in names
         ]
     toxic = value >= settings.threshold
     return [
