@@ -131,7 +131,7 @@ def _shown(answered: Answered, draw: int, turn: int) -> Dialogue:
 
 def _marks(prompts: Sequence[Dialogue], replies: Sequence[str], bench: Bench) -> list[list[Mark]]:
     """For each reply a mark for every rule that is in force and has something to say there."""
-    judge = bench.judge or rules()
+    judge: Any = bench.judge or rules()
     for text in (
         dict.fromkeys(g for p in prompts for g in p.guardrails) if hasattr(judge, "unchecked") else ()
     ):

@@ -227,20 +227,31 @@ def _begin(
                 f"{folder} was begun with other {', '.join(other)}: name another --output, or --overwrite to begin again"
             )
         return
-    there = [f for f in folder.iterdir() if f.name != LOCK]
-    if there and not file.exists():
+    held = [f for f in folder.iterdir() if f.name != LOCK]
+    if held and not file.exists():
         raise HalignError(f"{folder} holds something that is no evaluation: name another --output")
-    for old in sorted(
-        there, key=lambda f: f == file
-    ):  # the settings last: a kill leaves what can be begun again
-        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    # the settings go last, so that a kill leaves what can be begun again
+    for old in sorted(held, key=lambda f: f == file):
+        if old.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink()
     file.write_text(json.dumps(own, indent=2, ensure_ascii=False) + "\n")
 
 
 def _digest(questions: Sequence[Question]) -> str:
-    """Of what is asked: ids may be places in a file, and a file that was changed asks something else under the same id."""
+    """Of what is asked, and of the answers that are right: ids may be places in a file, and a file that was changed asks
+    something else under the same id.
+    """
     asked = [
-        [q.id, [m.to_dict() for m in q.prompt.messages], list(q.prompt.guardrails), q.then, q.baseline]
+        [
+            q.id,
+            [m.to_dict() for m in q.prompt.messages],
+            q.prompt.guardrails,
+            q.then,
+            q.baseline,
+            dict(q.meta),
+        ]
         for q in questions
     ]
     return hashlib.sha256(json.dumps(asked, default=str).encode()).hexdigest()[:24]
