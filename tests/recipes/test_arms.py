@@ -222,7 +222,7 @@ def test_the_graph_of_flow_2():
         assert stage.settings["settings"]["train"]["batch_items"] == 8
     assert made.models["N2SFT"].settings["parts"] == ["train", "feedback"]
     assert made.models["N2SFT"].inputs["model"].name == "base"
-    assert made.data.settings["feedback"] == 150
+    assert made.data.settings["feedback"] == 450
 
 
 def test_the_graph_of_the_thesis():
