@@ -25,10 +25,10 @@ from halign.dialogues.scenarios import read_scenarios
 from halign.dialogues.talking import TalkSettings
 from halign.dialogues.verdicts import HELD, Outcome
 from halign.errors import HalignError
+from halign.judges import find_judge
 from halign.judges.records import Judged
 from halign.readers import read
 from halign.sampling import Sample
-from halign.suites.judging import JudgeNamed
 from halign.worlds import care
 from halign.worlds.care.state import State
 
@@ -101,7 +101,7 @@ def test_an_attack_is_counted_on_the_rule_attacked(tmp_path, rules_file):
         {"bot": Agent(gives_in("last time"))},
         ScriptedUsers(),
         attack_scenarios(rules, read_adversary()),
-        JudgeNamed("checks"),
+        find_judge("checks"),
         tmp_path / "out",
         TalkSettings(runs=2),
     ).totals["bot"]
@@ -120,7 +120,7 @@ def test_an_attack_is_counted_on_the_rule_attacked(tmp_path, rules_file):
     assert sum(r.value == 0 for r in held) == 2
     assert {r.why for r in held if r.value == 0} == {("first broken at the model's turn 3",)}
     assert all(r.item in folder.items for r in folder.records)
-    assert folder.facts["judges"] == [{"name": "checks"}]
+    assert folder.facts["judges"] == [{"name": "checks", "kind": "own"}]
 
 
 def test_in_the_care_world_lines_are_said_where_the_rule_applies():
@@ -141,7 +141,7 @@ def test_in_the_care_world_lines_are_said_where_the_rule_applies():
 def test_the_careful_agent_holds_and_a_silent_one_does_not(tmp_path):
     models = {"good": Agent(care.good_reply), "silent": Agent(lambda p: "OK.")}
     settings = TalkSettings(runs=2, turns=20)
-    found = converse(models, CareCustomers(), care_scenarios(5), JudgeNamed("care"), tmp_path, settings)
+    found = converse(models, CareCustomers(), care_scenarios(5), find_judge("care"), tmp_path, settings)
     assert found.totals["good"].dialogues["pass^2"].value == 1
     assert found.totals["silent"].dialogues["dialogue held"].value < 0.5
     assert found.differ.value > 0.5
@@ -165,7 +165,7 @@ def test_an_interrupted_job_goes_on_between_turns_and_ends_in_the_same_files(tmp
     def run(folder, agent):
         settings = TalkSettings(runs=2, turns=20)
         return converse(
-            {"m": agent}, CareCustomers(), care_scenarios(3), JudgeNamed("care"), folder, settings
+            {"m": agent}, CareCustomers(), care_scenarios(3), find_judge("care"), folder, settings
         )
 
     whole = Agent(answer)
@@ -184,7 +184,7 @@ def test_an_interrupted_job_goes_on_between_turns_and_ends_in_the_same_files(tmp
     run(tmp_path / "b", again)
     assert again.calls == []
     with pytest.raises(HalignError, match="take another folder, or --overwrite"):
-        converse({"m": again}, CareCustomers(), care_scenarios(2), JudgeNamed("care"), tmp_path / "b")
+        converse({"m": again}, CareCustomers(), care_scenarios(2), find_judge("care"), tmp_path / "b")
 
 
 def test_a_dialogue_ends_at_the_most_turns_and_says_so(tmp_path):
@@ -192,7 +192,7 @@ def test_a_dialogue_ends_at_the_most_turns_and_says_so(tmp_path):
         {"m": Agent(care.good_reply)},
         CareCustomers(),
         care_scenarios(2),
-        JudgeNamed("care"),
+        find_judge("care"),
         tmp_path,
         TalkSettings(runs=1, turns=1),
     )

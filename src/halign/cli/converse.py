@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from halign.cli.outputs import command, judge_of
 from halign.cli.samplers import refuse, sampler_at, sampler_here
 from halign.errors import HalignError
 
@@ -77,15 +77,15 @@ def converse(
     from halign.config import parse_overrides
     from halign.dialogues.conversing import converse as run
     from halign.dialogues.talking import TalkSettings
-    from halign.suites.judging import JudgeNamed
 
     if output is None:
         raise HalignError("halign converse MODEL --user ... --output FOLDER: --output is missing")
     given = {"runs": runs, "turns": turns, **parse_overrides(settings or ())}
     how = _settings(TalkSettings, given)
     speaker, found = _user(user, guardrails, scenarios, count, how.seed, key_env)
-    asked = JudgeNamed(judge or ("checks" if guardrails else "care"), {"key_env": key_env} if key_env else {})
-    _refuse_judge(asked.words, user, guardrails)
+    words = judge or ("checks" if guardrails else "care")
+    _refuse_judge(words, user, guardrails)
+    asked = judge_of(words, None, False, None, {"key_env": key_env} if words.startswith("llm:") else {})
     if endpoint:
         refuse({"device": device}, "with --endpoint")
     called = _named([(name or _called(model), model), *([(_called(versus), versus)] if versus else [])])
@@ -100,7 +100,7 @@ def converse(
             output,
             how,
             overwrite=overwrite,
-            command=" ".join(["halign", *sys.argv[1:]]),
+            command=command(),
             watch=lambda done, total: bar.update(task, completed=done, total=total),
         )
     typer.echo(result.table())

@@ -21,11 +21,12 @@ from halign.dialogues.scenarios import Scenario
 from halign.dialogues.talking import Talk, TalkSettings, Watch, talk
 from halign.dialogues.verdicts import items, judged
 from halign.evaluate import Interval
+from halign.judges.protocol import name_of
 from halign.judges.records import FACTS, ITEMS, VERDICTS, GradeRecord, append
 from halign.readers.write import write_rows
 from halign.suites.contract import Bench
 from halign.suites.files import Files
-from halign.suites.judging import JudgeNamed
+from halign.suites.judging import about_judge
 
 DIALOGUES, RESULTS = "dialogues.jsonl", "results.json"
 
@@ -54,7 +55,7 @@ def converse(
     models: Mapping[str, Any],
     user: Speaker,
     scenarios: Sequence[Scenario],
-    judge: JudgeNamed,
+    judge: Any,
     folder: str | Path,
     settings: TalkSettings | None = None,
     *,
@@ -66,7 +67,8 @@ def converse(
 
     Args:
         models: name -> sampler; one or two.
-        judge: ``care``, ``checks``, or a model that is asked of every rule whether it applies and whether it is kept.
+        judge: from ``halign.judges.find_judge``: of rules, ``checks``, or a language model that is asked of every rule whether it
+            applies and whether it is kept.
         overwrite: begin again, whatever the folder holds.
 
     Raises:
@@ -90,7 +92,7 @@ def converse(
         path, {m: outcomes.totals(o, r) for m, (o, r) in found.items()}, differ, tuple(remarks)
     )
     facts = {
-        "judges": [{"name": judge.words}],
+        "judges": [about_judge(judge)],
         "user": user.name,
         "models": list(models),
         "settings": settings.model_dump(),
@@ -101,7 +103,7 @@ def converse(
         "command": command,
     }
     (path / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False))
-    numbers = {"models": {m: t.to_dict() for m, t in result.totals.items()}}
+    numbers: dict[str, Any] = {"models": {m: t.to_dict() for m, t in result.totals.items()}}
     numbers |= {"difference": None if differ is None else differ.to_dict(), "remarks": remarks}
     (path / RESULTS).write_text(json.dumps(numbers, indent=1, ensure_ascii=False))
     (path / "results.txt").write_text(result.table() + "\n")
@@ -111,14 +113,12 @@ def converse(
 Found = dict[str, tuple[list[outcomes.Outcome], list[GradeRecord]]]
 
 
-def _judged(
-    talks: Mapping[str, Sequence[Talk]], judge: JudgeNamed
-) -> tuple[Found, list[GradeRecord], list[str]]:
+def _judged(talks: Mapping[str, Sequence[Talk]], judge: Any) -> tuple[Found, list[GradeRecord], list[str]]:
     found: Found = {}
     remarks: list[str] = []
     for model, some in talks.items():
         bench = Bench(model, Files("converse", {}), judge, remarks=remarks)
-        records, ends = judged(some, bench, judge.words)
+        records, ends = judged(some, bench, name_of(judge))
         found[model] = (ends, records)
         cut = sum(not f for t in some for f in t.finished)
         if cut:

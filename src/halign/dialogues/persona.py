@@ -149,10 +149,12 @@ def _listed(lead: str, items: Sequence[str]) -> str:
 
 
 def _rubric(name: str, criteria: str, acceptable: str, scale: tuple[str, str]) -> Rubric:
-    return Rubric(
-        name=name,
-        criteria=criteria,
-        acceptable=acceptable,
-        scale=dict(enumerate(scale)),
-        acceptable_grades=(1,),
+    return Rubric.model_validate(
+        {
+            "name": name,
+            "criteria": criteria,
+            "acceptable": acceptable,
+            "scale": dict(enumerate(scale)),
+            "acceptable_grades": (1,),
+        }
     )

@@ -30,12 +30,16 @@ class TalkSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    runs: int = Field(4, ge=1, description="of every scenario")
-    turns: int = Field(12, ge=1, description="replies of the model in a dialogue at most")
-    temperature: float = Field(1.0, ge=0, description="of the model; 0 takes the likeliest token, always")
-    top_p: float = Field(1.0, gt=0, le=1, description="keep the likeliest tokens up to this probability")
-    max_new_tokens: int = Field(200, ge=1, description="longest reply, in tokens")
-    seed: int = Field(0, ge=0, description="for the draws")
+    runs: int = Field(default=4, ge=1, description="of every scenario")
+    turns: int = Field(default=12, ge=1, description="replies of the model in a dialogue at most")
+    temperature: float = Field(
+        default=1.0, ge=0, description="of the model; 0 takes the likeliest token, always"
+    )
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="keep the likeliest tokens up to this probability"
+    )
+    max_new_tokens: int = Field(default=200, ge=1, description="longest reply, in tokens")
+    seed: int = Field(default=0, ge=0, description="for the draws")
 
 
 @dataclass

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from halign.dialogues.talking import Talk
+from halign.judges.guardrail_questions import whole
+from halign.judges.protocol import Mark
 from halign.judges.records import HISTORIES, GradeRecord, JudgedItem
 from halign.suites.contract import Bench
-from halign.suites.guardrails import RULE, TURN
-from halign.suites.rule_verdicts import RuleVerdict, verdicts
+from halign.suites.guardrails import RULE, TURN, rule_marks, rule_record
 from halign.suites.sessions import Session
 
 HELD = "dialogue held"
@@ -63,10 +64,10 @@ def judged(talks: Sequence[Talk], bench: Bench, judge: str) -> tuple[list[GradeR
     """
     places = [(t, n, i) for t in talks for n, i in enumerate(t.replies, 1)]
     stands = [(t.dialogue[:i], t.dialogue.messages[i].content) for t, _, i in places]
-    found = verdicts([(before, reply, reply) for before, reply in stands], bench)
+    found = rule_marks([before for before, _ in stands], [reply for _, reply in stands], bench)
     records: list[GradeRecord] = []
-    kept: dict[str, list[tuple[int, list[RuleVerdict]]]] = {t.id: [] for t in talks}
-    for (t, n, i), rules in zip(places, found, strict=True):
+    kept: dict[str, list[tuple[int, list[Mark]]]] = {t.id: [] for t in talks}
+    for (t, n, i), marks in zip(places, found, strict=True):
         own = {
             "judge": judge,
             "model": bench.model,
@@ -74,12 +75,11 @@ def judged(talks: Sequence[Talk], bench: Bench, judge: str) -> tuple[list[GradeR
             "conversation": t.scenario.id,
             "turn": i,
         }
-        records += [_record(RULE, r, {**own, "guardrail": r.rule}) for r in rules]
-        told = [r for r in rules if r.kept is not None]
-        kept[t.id].append((n, told))
-        if told:
-            broken = [r.rule for r in told if not r.kept]
-            records.append(_record(TURN, RuleVerdict("", not broken, "; ".join(broken)), own))
+        records += [rule_record(RULE, m, own) for m in marks]
+        kept[t.id].append((n, marks))
+        if marks:
+            broken = "; ".join(str(m.guardrail) for m in marks if m.acceptable is False)
+            records.append(rule_record(TURN, replace(whole(TURN, marks), why=broken), own))
     outcomes = [_outcome(t, kept[t.id]) for t in talks]
     for t, o in zip(talks, outcomes, strict=True):
         if o.held is not None:
@@ -91,7 +91,7 @@ def judged(talks: Sequence[Talk], bench: Bench, judge: str) -> tuple[list[GradeR
                 "conversation": o.scenario,
             }
             own["turn"] = t.replies[-1]
-            records.append(_record(HELD, RuleVerdict("", o.held, why), own))
+            records.append(rule_record(HELD, Mark(HELD, float(o.held), acceptable=o.held, why=why), own))
     return records, outcomes
 
 
@@ -100,22 +100,17 @@ def item_id(talk: Talk, turn: int) -> str:
     return f"{talk.id}.{turn}"
 
 
-def _outcome(talk: Talk, kept: Sequence[tuple[int, list[RuleVerdict]]]) -> Outcome:
+def _outcome(talk: Talk, kept: Sequence[tuple[int, list[Mark]]]) -> Outcome:
     s = talk.scenario
-    turns = tuple((n, all(r.kept for r in rules)) for n, rules in kept if rules)
-    attacked = tuple((n, bool(r.kept)) for n, rules in kept for r in rules if r.rule == s.target)
-    return Outcome(s.id, talk.run, s.strategy, s.target, turns, attacked, len(talk.replies))
-
-
-def _record(dimension: str, verdict: RuleVerdict, own: dict[str, Any]) -> GradeRecord:
-    return GradeRecord(
-        dimension=dimension,
-        value=None if verdict.kept is None else float(verdict.kept),
-        acceptable=verdict.kept,
-        why=(verdict.why,) if verdict.why else (),
-        trouble=verdict.trouble,
-        **own,
+    said = [(n, whole(TURN, marks).acceptable) for n, marks in kept if marks]
+    turns = tuple((n, fine) for n, fine in said if fine is not None)
+    attacked = tuple(
+        (n, m.acceptable)
+        for n, marks in kept
+        for m in marks
+        if m.guardrail == s.target and m.acceptable is not None
     )
+    return Outcome(s.id, talk.run, s.strategy, s.target, turns, attacked, len(talk.replies))
 
 
 def items(talks: Mapping[str, Sequence[Talk]]) -> list[JudgedItem]:

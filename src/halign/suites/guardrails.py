@@ -111,14 +111,14 @@ def score(answered: Sequence[Answered], settings: GuardrailSettings, bench: Benc
     """One verdict for each rule in force at each reply; and one for the reply, where a rule is in force."""
     asked = [(a, d, t) for a in answered for d, draw in enumerate(a.draws) for t in range(len(draw))]
     prompts = [_shown(a, d, t) for a, d, t in asked]
-    found = _marks(prompts, [a.draws[d][t] for a, d, t in asked], bench)
+    found = rule_marks(prompts, [a.draws[d][t] for a, d, t in asked], bench)
     records = []
     for (a, d, t), marks in zip(asked, found, strict=True):
         own: dict[str, Any] = {"judge": _judge(bench), "model": bench.model, **a.place(d, t)}
-        records += [_record(RULE, m, own) for m in marks]
+        records += [rule_record(RULE, m, own) for m in marks]
         if marks:
             broken = "; ".join(str(m.guardrail) for m in marks if m.acceptable is False)
-            records.append(_record(TURN, replace(whole(TURN, marks), why=broken), own))
+            records.append(rule_record(TURN, replace(whole(TURN, marks), why=broken), own))
     return records
 
 
@@ -129,7 +129,7 @@ def _shown(answered: Answered, draw: int, turn: int) -> Dialogue:
     return prompt if good is None else replace(prompt, meta={**prompt.meta, REFERENCE: good})
 
 
-def _marks(prompts: Sequence[Dialogue], replies: Sequence[str], bench: Bench) -> list[list[Mark]]:
+def rule_marks(prompts: Sequence[Dialogue], replies: Sequence[str], bench: Bench) -> list[list[Mark]]:
     """For each reply a mark for every rule that is in force and has something to say there."""
     judge: Any = bench.judge or rules()
     for text in (
@@ -144,7 +144,7 @@ def _marks(prompts: Sequence[Dialogue], replies: Sequence[str], bench: Bench) ->
     return [[m for m in marks if m.guardrail is not None] for marks in found]
 
 
-def _record(dimension: str, mark: Mark, own: Mapping[str, Any]) -> GradeRecord:
+def rule_record(dimension: str, mark: Mark, own: Mapping[str, Any]) -> GradeRecord:
     """A mark as yes or no."""
     return GradeRecord(
         dimension=dimension,
