@@ -138,7 +138,7 @@ def following(conversations: Iterable[tuple[str, Sequence[ChartTurn]]]) -> Follo
     given = [(name, turns) for name, turns in conversations if turns]
     told = [(bool(t.allowed), name) for name, turns in given for t in turns if t.allowed is not None]
     ends = [(first_departure(turns), name) for name, turns in given]
-    steps = Counter(t.step for _, turns in given for t in turns)
+    steps: Counter[str] = Counter(t.step for _, turns in given for t in turns)
     return Following(
         share([ok for ok, _ in told], [name for _, name in told]),
         share([end is None for end, _ in ends], [name for _, name in ends]),

@@ -72,7 +72,7 @@ def converse(
     Raises:
         HalignError: as ``talk`` and the judge.
     """
-    path, settings = Path(folder), settings or TalkSettings()
+    path, settings = Path(folder), settings or TalkSettings.model_validate({})
     path.mkdir(parents=True, exist_ok=True)
     if overwrite:
         for file in (
@@ -101,7 +101,7 @@ def converse(
         "command": command,
     }
     (path / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False))
-    numbers = {"models": {m: t.to_dict() for m, t in result.totals.items()}}
+    numbers: dict[str, Any] = {"models": {m: t.to_dict() for m, t in result.totals.items()}}
     numbers |= {"difference": None if differ is None else differ.to_dict(), "remarks": remarks}
     (path / RESULTS).write_text(json.dumps(numbers, indent=1, ensure_ascii=False))
     (path / "results.txt").write_text(result.table() + "\n")

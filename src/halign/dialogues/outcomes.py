@@ -79,7 +79,7 @@ def against(a: Sequence[Outcome], b: Sequence[Outcome]) -> Interval | None:
     """Share of the dialogues that a's model held, less b's, over the same scenarios and runs; None of a single scenario."""
     of_b = {(o.scenario, o.run): o.held for o in b if o.held is not None}
     pairs = [
-        (float(o.held), float(of_b[o.scenario, o.run]), o.scenario)  # type: ignore[arg-type]
+        (float(o.held), float(of_b[o.scenario, o.run]), o.scenario)
         for o in a
         if o.held is not None and (o.scenario, o.run) in of_b
     ]

@@ -149,10 +149,5 @@ def _listed(lead: str, items: Sequence[str]) -> str:
 
 
 def _rubric(name: str, criteria: str, acceptable: str, scale: tuple[str, str]) -> Rubric:
-    return Rubric(
-        name=name,
-        criteria=criteria,
-        acceptable=acceptable,
-        scale=dict(enumerate(scale)),
-        acceptable_grades=(1,),
-    )
+    row = {"name": name, "criteria": criteria, "acceptable": acceptable, "scale": dict(enumerate(scale))}
+    return Rubric.model_validate({**row, "acceptable_grades": (1,)})
