@@ -74,7 +74,7 @@ def converse(
     Raises:
         HalignError: as ``talk`` and the judge.
     """
-    path, settings = Path(folder), settings or TalkSettings()
+    path, settings = Path(folder), settings or TalkSettings.model_validate({})
     path.mkdir(parents=True, exist_ok=True)
     if overwrite:
         for file in (
