@@ -80,7 +80,7 @@ def compare_outcomes(
         if len(set(clusters)) < 2:
             continue
         dimensions[d] = DimensionResult(
-            shares={v: _within(mean([o.share(v) for o in of], clusters)) for v in Verdict},
+            shares={v: mean([o.share(v) for o in of], clusters).within(0.0, 1.0) for v in Verdict},
             advantage=advantage([o.advantage for o in of], clusters),
             disagreements=sum(not o.agrees for o in of) / len(of),
         )
@@ -111,8 +111,3 @@ def compare_grades(a: str, b: str, of_a: Sequence[Any], of_b: Sequence[Any], all
         pairs[all_name] = (x.grade.all_right, y.grade.all_right)
         outcomes.append({d: Outcome(verdict(*p), verdict(*p)) for d, p in pairs.items()})
     return compare_outcomes(a, b, outcomes, [r.conversation for r in of_a])
-
-
-def _within(i: Interval) -> Interval:
-    """A share's interval cut to [0, 1]."""
-    return Interval(i.value, max(0.0, i.low), min(1.0, i.high), i.n, i.clusters)

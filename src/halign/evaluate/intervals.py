@@ -10,7 +10,7 @@ conversations. Without that, ten turns of one conversation would count as ten wi
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,14 @@ class Interval:
     def excludes_zero(self) -> bool:
         """True if the interval lies wholly on one side of zero."""
         return self.low > 0 or self.high < 0
+
+    def within(self, low: float, high: float) -> Interval:
+        """The interval cut to what its quantity can be: of few conversations it may reach beyond.
+
+        >>> str(Interval(0.9, 0.5, 1.3, 4, 2).within(0, 1))
+        '0.90 [0.50, 1.00]'
+        """
+        return replace(self, low=max(low, self.low), high=min(high, self.high))
 
     def __str__(self) -> str:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"

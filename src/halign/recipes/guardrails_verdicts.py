@@ -154,16 +154,11 @@ def tally(rows: Sequence[Row], base: Sequence[Row] | None = None) -> Tally:
             raise ValueError("verdicts to be paired must be on the same rules at the same turns")
         if len(set(clusters)) > 1:
             gain, more_broken = (
-                _within(difference(found[v], [r["verdict"] == v for r in base], clusters))
+                difference(found[v], [r["verdict"] == v for r in base], clusters).within(-1.0, 1.0)
                 for v in (Verdict.KEPT, Verdict.BROKEN)
             )
     kept, broken, left = (share(found[v], clusters) for v in (Verdict.KEPT, Verdict.BROKEN, Verdict.OPEN))
     return Tally(kept, broken, left, sum(r["by"] == "judge" for r in rows), gain, more_broken)
-
-
-def _within(gain: Interval) -> Interval:
-    """Of few conversations an interval is wider than a difference of shares can be."""
-    return replace(gain, low=max(-1.0, gain.low), high=min(1.0, gain.high))
 
 
 def groups(rows: Sequence[Row]) -> dict[str, list[int]]:

@@ -120,7 +120,7 @@ def estimate(column: Column, of: Values) -> Interval:
         return rate(of.values, of.clusters)
     if len(set(of.clusters)) < 2:
         return Interval(sum(of.values) / len(of.values), *column.scale, len(of.values), 1)
-    return within(mean(of.values, of.clusters), column.scale)
+    return mean(of.values, of.clusters).within(*column.scale)
 
 
 def ratings(records: Iterable[Record]) -> tuple[dict[Column, dict[str, Interval]], dict[str, list[str]]]:
@@ -205,8 +205,3 @@ def words_per_reply(pool: Pool) -> dict[str, Interval]:
         for model, text in item.replies.items():
             found.setdefault(model, Values()).add(len(text.split()), item.conversation)
     return {m: mean(v.values, v.clusters) for m, v in found.items() if len(set(v.clusters)) > 1}
-
-
-def within(i: Interval, scale: tuple[float, float]) -> Interval:
-    """The interval cut to a scale."""
-    return Interval(i.value, max(scale[0], i.low), min(scale[1], i.high), i.n, i.clusters)

@@ -49,8 +49,7 @@ def estimate(
     if len(set(values)) == 1:
         unseen = share([False] * len(values), clusters).high
         return Interval(at, at - (at - low) * unseen, at + (high - at) * unseen, len(values), groups)
-    found = mean(values, clusters)
-    return Interval(at, max(low, found.low), min(high, found.high), len(values), groups)
+    return mean(values, clusters).within(low, high)
 
 
 def totals(records: Iterable[Record]) -> dict[str, Interval]:
