@@ -72,7 +72,7 @@ def test_stored_replies_are_judged_once_and_for_all(files, tmp_path):
     assert [r.first for r in judged.pairs] == [Verdict.A, Verdict.B, Verdict.BOTH]
     assert judged.facts["models"] == ["old", "new"]
     assert judged.facts["judges"][0]["rubrics"][0]["name"] == "naturalness"
-    assert judged.facts["command"].startswith("halign ")
+    assert judged.facts["command"].startswith("halign")
     again = tmp_path / "again"
     with Server(saying(longer, lambda question: 4)) as server:
         run(
