@@ -9,7 +9,7 @@ import pytest
 
 from halign.errors import HalignError
 from halign.evaluate.bradley_terry import POINTS, bradley_terry, hanging_apart
-from halign.evaluate.choice import binary, fit, probabilities
+from halign.evaluate.choice import binary, fit, inverse, probabilities
 from halign.evaluate.elo import elo, elo_in_order
 from halign.evaluate.matches import Matches
 from halign.evaluate.style import STYLES, covariates, style, style_controlled
@@ -247,3 +247,11 @@ def test_style_that_follows_from_the_model_is_refused():
     m = made([0, 0], [1, 1], [WON, LOST], models="ab")
     with pytest.raises(HalignError, match="cannot be told apart"):
         style_controlled(m, ["a b c", "a b c"], ["a", "a"])
+
+
+def test_rounding_in_the_direction_in_which_nothing_is_known_is_not_taken_for_knowledge():
+    """Ratings that shift alike change nothing; some processors round that eigenvalue to a few 1e-15 of the largest."""
+    laplacian = np.array([[2.0, -1.0, -1.0], [-1.0, 2.0, -1.0], [-1.0, -1.0, 2.0]])
+    found = inverse(laplacian + 5e-15 * np.ones((3, 3)))
+    assert np.abs(found @ np.ones(3)).max() < 1e-9
+    assert found @ laplacian @ [1.0, -1.0, 0.0] == pytest.approx([1.0, -1.0, 0.0])

@@ -19,6 +19,7 @@ from halign.errors import HalignError
 from halign.evaluate.clusters import Codes, Floats, covariance
 
 _STEPS, _TOLERANCE = 100, 1e-10
+_NOTHING = 1e-11  # of the largest eigenvalue
 _FAR = 35.0  # nats between two outcomes: a probability of 1e-15, which no data show
 
 
@@ -57,7 +58,7 @@ def fit(features: Floats, observed: Floats, *, ridge: float = 0.0) -> Floats:
     w = np.zeros(features.shape[2])
     value, gradient, hessian = _at(w, features, observed, ridge)
     for _ in range(_STEPS):
-        step = np.linalg.pinv(hessian, hermitian=True) @ gradient
+        step = inverse(hessian) @ gradient
         size = 1.0
         while True:
             new = _at(w + size * step, features, observed, ridge)
@@ -86,8 +87,16 @@ def fitted(features: Floats, observed: Floats, *, ridge: float = 0.0) -> Fitted:
     value, _, hessian = _at(w, features, observed, ridge)
     p = probabilities(features, w)
     scores = np.einsum("na,nap->np", observed - observed.sum(1, keepdims=True) * p, features)
-    influences = len(features) * scores @ np.linalg.pinv(hessian, hermitian=True)
+    influences = len(features) * scores @ inverse(hessian)
     return Fitted(w, influences, value, hessian)
+
+
+def inverse(information: Floats) -> Floats:
+    """The pseudo-inverse, [p, p]. Directions in which nothing is known have eigenvalues of rounding's size, not of 0: numpy's own
+    threshold, p times the machine's epsilon, lets some of them through, depending on the processor.
+    """
+    found: Floats = np.linalg.pinv(information, rcond=_NOTHING, hermitian=True)
+    return found
 
 
 def probabilities(features: Floats, weights: Floats) -> Floats:
