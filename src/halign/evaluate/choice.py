@@ -95,8 +95,8 @@ def inverse(information: Floats) -> Floats:
     """The pseudo-inverse, [p, p]. Directions in which nothing is known have eigenvalues of rounding's size, not of 0: numpy's own
     threshold, p times the machine's epsilon, lets some of them through, depending on the processor.
     """
-    found: Floats = np.linalg.pinv(information, rcond=_NOTHING, hermitian=True)
-    return found
+    found = np.linalg.pinv(information, rcond=_NOTHING, hermitian=True)
+    return found.astype(np.float64, copy=False)
 
 
 def probabilities(features: Floats, weights: Floats) -> Floats:

@@ -24,10 +24,8 @@ def _main() -> None:
         (resource.RLIMIT_NPROC, 0),
         (resource.RLIMIT_CORE, 0),
     ):
-        above = (
-            1 if kind == resource.RLIMIT_CPU else 0
-        )  # at the soft limit a signal says why, at the hard one nothing does
-        resource.setrlimit(kind, (most, most + above))
+        # at the soft limit of time a signal says why, at the hard one nothing does
+        resource.setrlimit(kind, (most, most + (kind == resource.RLIMIT_CPU)))
     for name in ("resource", "_ctypes", "ctypes"):
         sys.modules[name] = None  # type: ignore[assignment]
     sys.addaudithook(_guard(os.getcwd(), [sys.base_prefix, sys.base_exec_prefix]))
