@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from halign.dialogues.talking import Talk
@@ -11,7 +11,7 @@ from halign.judges.guardrail_questions import whole
 from halign.judges.protocol import Mark
 from halign.judges.records import HISTORIES, GradeRecord, JudgedItem
 from halign.suites.contract import Bench
-from halign.suites.guardrails import RULE, TURN, rule_marks, rule_record
+from halign.suites.guardrails import TURN, reply_records, rule_marks, rule_record
 from halign.suites.sessions import Session
 
 HELD = "dialogue held"
@@ -75,11 +75,8 @@ def judged(talks: Sequence[Talk], bench: Bench, judge: str) -> tuple[list[GradeR
             "conversation": t.scenario.id,
             "turn": i,
         }
-        records += [rule_record(RULE, m, own) for m in marks]
+        records += reply_records(marks, own)
         kept[t.id].append((n, marks))
-        if marks:
-            broken = "; ".join(str(m.guardrail) for m in marks if m.acceptable is False)
-            records.append(rule_record(TURN, replace(whole(TURN, marks), why=broken), own))
     outcomes = [_outcome(t, kept[t.id]) for t in talks]
     for t, o in zip(talks, outcomes, strict=True):
         if o.held is not None:

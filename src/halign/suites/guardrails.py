@@ -115,11 +115,17 @@ def score(answered: Sequence[Answered], settings: GuardrailSettings, bench: Benc
     records = []
     for (a, d, t), marks in zip(asked, found, strict=True):
         own: dict[str, Any] = {"judge": _judge(bench), "model": bench.model, **a.place(d, t)}
-        records += [rule_record(RULE, m, own) for m in marks]
-        if marks:
-            broken = "; ".join(str(m.guardrail) for m in marks if m.acceptable is False)
-            records.append(rule_record(TURN, replace(whole(TURN, marks), why=broken), own))
+        records += reply_records(marks, own)
     return records
+
+
+def reply_records(marks: Sequence[Mark], own: Mapping[str, Any]) -> list[GradeRecord]:
+    """The records of one reply: of every rule, and of all of them together where there is any."""
+    if not marks:
+        return []
+    broken = "; ".join(str(m.guardrail) for m in marks if m.acceptable is False)
+    turn = rule_record(TURN, replace(whole(TURN, marks), why=broken), own)
+    return [*(rule_record(RULE, m, own) for m in marks), turn]
 
 
 def _shown(answered: Answered, draw: int, turn: int) -> Dialogue:
