@@ -125,7 +125,9 @@ def test_a_difference_seen_everywhere_is_no_certainty():
     assert (worse.low, worse.high) == pytest.approx((-1.0, -i.low))
     half = advantage([0.5] * 10, range(10))
     assert (half.low, half.high) == pytest.approx((0.5 - 1.5 * u, 0.5 + 0.5 * u))
-    assert difference([2.0] * 3, [0.0] * 3, "abc").low == 2.0  # without bounds nobody knows how far it may be off
+    assert (
+        difference([2.0] * 3, [0.0] * 3, "abc").low == 2.0
+    )  # without bounds nobody knows how far it may be off
 
 
 def test_what_cannot_be_known_is_an_error():
