@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from halign.cli import model_options as m
 from halign.cli import outputs as o
 from halign.errors import HalignError
 
@@ -33,8 +34,8 @@ def compare(
         ),
     ] = None,
     limit: Annotated[int, typer.Option(help="How many prompts at most.", min=2)] = 300,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token, always.", min=0)] = 1.0,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest reply, in tokens.", min=1)] = 200,
+    temperature: m.Temperature = 1.0,
+    max_new_tokens: m.LongestReply = 200,
     seed: Annotated[int, typer.Option(help="For prompts and draws.", min=0)] = 0,
     key_env: o.KeyEnv = None,
     concurrency: o.Concurrency = None,
