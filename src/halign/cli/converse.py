@@ -74,9 +74,9 @@ def converse(
     The same command after an interruption goes on at the turn where it stopped. The folder is a folder of verdicts, which
     [bold]halign report[/bold] reads.
     """
-    from halign.config import parse_overrides
     from halign.dialogues.conversing import converse as run
     from halign.dialogues.talking import TalkSettings
+    from halign.setting_words import parse_overrides
 
     if output is None:
         raise HalignError("halign converse MODEL --user ... --output FOLDER: --output is missing")

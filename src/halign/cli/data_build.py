@@ -68,7 +68,7 @@ def build(
     """
     from halign.builders import build as run
     from halign.builders import find, resolve
-    from halign.config import parse_overrides
+    from halign.setting_words import parse_overrides
 
     console = Console()
     if list_all:
