@@ -43,6 +43,7 @@ def compare(
     output_price: o.OutputPrice = None,
     budget: o.Budget = None,
     chunk: Annotated[int, typer.Option(help="Comparisons between two looks at the intervals.", min=1)] = 32,
+    correction: o.Correction = "holm",
     output: Annotated[Path | None, typer.Option(help="Judged folder to write, and to go on from.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Start that folder anew.")] = False,
     report: Annotated[Path | None, typer.Option(help="Also write the comparison as an HTML file.")] = None,
@@ -51,6 +52,7 @@ def compare(
     from halign.evaluate import compare_all
     from halign.progress import Display
 
+    o.check_correction(correction)
     remote = o.remote(key_env, concurrency, input_price, output_price, budget)
     asked = o.judge_of(judge, rubric, explain, samples, remote)
     if overwrite and output is None:
@@ -73,7 +75,7 @@ def compare(
             max_new_tokens=max_new_tokens,
             seed=seed,
         )
-    typer.echo(standing.table())
+    typer.echo(standing.table(correction))
     if getattr(asked, "client", None) is not None:
         typer.echo(asked.client.spent)
     if report is not None:

@@ -38,6 +38,25 @@ Budget = Annotated[
     float | None, typer.Option(help="Of llm: stop before this is exceeded; needs prices.", min=0)
 ]
 
+Correction = Annotated[
+    str,
+    typer.Option(
+        help="Of p for all comparisons that are shown: holm (no false finding), benjamini-hochberg (few among them), none."
+    ),
+]
+
+
+def check_correction(correction: str) -> None:
+    """See that there is such a correction, before anything is asked.
+
+    Raises:
+        HalignError: there is none.
+    """
+    from halign.evaluate.significance import CORRECTIONS
+
+    if correction not in CORRECTIONS:
+        raise HalignError(f"--correction {correction} is none of {', '.join(CORRECTIONS)}")
+
 
 def remote(
     key_env: str | None,

@@ -126,30 +126,65 @@ def bootstrap(
     return Interval(float(x.mean()), float(low), float(high), len(x), groups)
 
 
-def advantage(values: Sequence[float], clusters: Sequence[Hashable], *, level: float = 0.95) -> Interval:
-    """The mean of values in [-1, 1] that are mostly zero (better, worse, no difference), and its interval.
+def bounded(
+    values: Sequence[float],
+    clusters: Sequence[Hashable],
+    scale: tuple[float, float],
+    *,
+    level: float = 0.95,
+) -> Interval:
+    """The mean of values within a scale, with an interval that stays within it and never vanishes.
 
-    As ``mean``; but where not a single value differs from zero the spread cannot be seen, and the interval
-    is as wide
-    as that of a share of none among the clusters: no difference in ten conversations does not prove equality.
+    As ``mean``, cut to the scale. Where all values are the same, the spread cannot be seen: as many clusters as could differ
+    unseen (the upper end of a share of none) may then lie at either end of the scale. Ten wins in ten conversations do not
+    prove that there are no losses.
+
+    Raises:
+        ValueError: a value outside the scale; or as ``mean``.
     """
-    x = np.asarray(values, dtype=float)
-    if len(x) and not x.any():
-        none = share([False] * len(x), clusters, level=level)
-        return Interval(0.0, -none.high, none.high, none.n, none.clusters)
-    return mean(values, clusters, level=level)
+    low, high = scale
+    x, rounding = np.asarray(values, dtype=float), 1e-6 * (high - low)
+    if len(x) and (x.min() < low - rounding or x.max() > high + rounding):
+        raise ValueError(f"values must lie within {low:g} and {high:g}")
+    if len(x) and (x == x[0]).all():
+        unseen = share([False] * len(x), clusters, level=level)
+        at, u = float(x[0]), unseen.high
+        return Interval(at, at - (at - low) * u, at + (high - at) * u, unseen.n, unseen.clusters)
+    return mean(values, clusters, level=level).within(low, high)
+
+
+def advantage(values: Sequence[float], clusters: Sequence[Hashable], *, level: float = 0.95) -> Interval:
+    """The mean of values in [-1, 1] (better, no difference, worse), and its interval (``bounded``)."""
+    return bounded(values, clusters, (-1.0, 1.0), level=level)
 
 
 def difference(
-    a: Sequence[float], b: Sequence[float], clusters: Sequence[Hashable], *, level: float = 0.95
+    a: Sequence[float],
+    b: Sequence[float],
+    clusters: Sequence[Hashable],
+    *,
+    scale: tuple[float, float] | None = None,
+    level: float = 0.95,
 ) -> Interval:
-    """Mean of a - b (each in [0, 1]) over the same prompts, clustered by conversation.
+    """Mean of a - b over the same prompts, clustered by conversation.
 
     A paired test at 1 - level: does the interval exclude zero?
+
+    Args:
+        scale: what a and b lie within, (0, 1) for shares: the interval then stays within what their difference can be, and does
+            not vanish where all differences are the same (``bounded``). None: a quantity without bounds, such as a reward;
+            where nothing differs its interval is that of a scale of one unit.
+
+    Raises:
+        ValueError: a and b differ in number; a difference beyond the scale; or as ``mean``.
     """
     if len(a) != len(b):
         raise ValueError(f"pairs wanted: {len(a)} and {len(b)} values")
-    return advantage(list(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)), clusters, level=level)
+    gaps = list(np.asarray(a, dtype=float) - np.asarray(b, dtype=float))
+    if scale is None and any(gaps):
+        return mean(gaps, clusters, level=level)
+    width = 1.0 if scale is None else scale[1] - scale[0]
+    return bounded(gaps, clusters, (-width, width), level=level)
 
 
 def _grouped(values: Any, clusters: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray, int]:

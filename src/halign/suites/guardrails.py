@@ -23,7 +23,7 @@ from halign.examples import Conversation, Demonstration
 from halign.judges.guardrail_questions import GuardrailMarks, whole
 from halign.judges.making import rules
 from halign.judges.protocol import Mark, marks_of
-from halign.judges.records import GradeRecord, Record
+from halign.judges.records import GradeRecord, Judged
 from halign.judges.rubric import REFERENCE
 from halign.judges.rules import ADHERENCE
 from halign.suites import sessions
@@ -167,7 +167,9 @@ def _judge(bench: Bench) -> str:
     return judge_name(bench) if bench.judge else "care"
 
 
-def totals(answered: Sequence[Answered], records: Sequence[Record]) -> dict[str, Interval]:
+def totals(
+    answered: Sequence[Answered], judged: Judged, settings: GuardrailSettings, bench: Bench
+) -> dict[str, Interval]:
     """Sessions: share held, survival over turns, mean turn of the first violation, drift."""
     numbers = {
         a.item(d, t): (a.question.cluster, d, int(a.question.meta.get("agent_turn", t + 1)))
@@ -177,7 +179,7 @@ def totals(answered: Sequence[Answered], records: Sequence[Record]) -> dict[str,
     }
     kept = {
         numbers[r.item]: bool(r.value)
-        for r in records
+        for r in judged.records
         if isinstance(r, GradeRecord) and r.dimension == TURN and r.value is not None
     }
     of = sessions.sessions_of(kept)

@@ -182,6 +182,7 @@ def _run(suite: Suite, settings: SuiteSettings, who: Subject, folder: Path, job:
     (folder / VERDICTS).touch()
     _write_outputs(answered, who.name, folder)
     judged = _only(Judged.read(folder), answered)
+    extra = suite.totals(answered, judged, settings, bench) if suite.totals is not None else {}
     facts = {
         "judges": [about_judge(job.judge) if _judged(suite, job) else {"name": suite.name, "kind": "rules"}],
         "suite": suite.name,
@@ -195,7 +196,6 @@ def _run(suite: Suite, settings: SuiteSettings, who: Subject, folder: Path, job:
     if getattr(job.judge, "client", None) is not None:
         facts["spent"] = str(job.judge.client.spent)
     (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
-    extra = suite.totals(answered, judged.records) if suite.totals is not None else {}
     return Part(answered, judged, bench.remarks, extra)
 
 
