@@ -61,7 +61,7 @@ GRADIENTS: dict[str, tuple[str, dict[str, Any]]] = {
 ROUNDS: dict[str, Any] = {
     **COMMON,
     "rounds": 2,
-    "prompts": 12,
+    "prompts": 11,  # the last chunk is of one prompt, so one of two ranks has none of it
     "samples": 3,
     "chunk": 5,
     "train": {**TRAIN, "batch_items": 4, "optimizer": "sgd", "learning_rate": 0.1},
@@ -207,8 +207,9 @@ def rounds(name: str, answering: Path, output: Path, **more: Any) -> Any:
 
 
 def rounds_resumed(answering: Path, output: Path) -> dict[str, str]:
-    """Rounds stopped in the second chunk of the second round's prompts, and resumed."""
-    with stopped_in(round_job, round_job.Job, "_draw", 2 + 3 + 2 + 1):  # held out, prompts, held out, prompts
+    """Rounds stopped after the first chunk of the second round's prompts, and resumed."""
+    # the last rank's draws: two chunks held out, two of prompts, two held out, and then the first of the second round
+    with stopped_in(round_job, round_job.Job, "_draw", 2 + 2 + 2 + 1):
         first = said(lambda: rounds("raft", answering, output))
     return {"first": first, "then": said(lambda: rounds("raft", answering, output))}
 
