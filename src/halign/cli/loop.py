@@ -45,6 +45,7 @@ def run_loop(
         HalignError: for settings, data or a model that will not do.
     """
     from halign.models import load
+    from halign.processes import speaks
     from halign.rewards.find import find_preferences, find_reward
     from halign.run_folder import RunFolder
 
@@ -83,8 +84,9 @@ def run_loop(
         record=places,
         **settings,
     )
-    Console().print(before_and_after(done.metrics))
-    Console().print(f"model: {folder / 'model'}    report: halign report {folder}", highlight=False)
+    if speaks():
+        Console().print(before_and_after(done.metrics))
+        Console().print(f"model: {folder / 'model'}    report: halign report {folder}", highlight=False)
 
 
 def examples_of(source: Any) -> list[Example]:
