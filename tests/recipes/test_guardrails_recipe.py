@@ -301,7 +301,7 @@ def test_what_a_writer_tags_has_to_convince_the_judge(files):
 
 def ask_and_die(llm, folder, question, left):
     with paid(llm, folder) as tools:
-        assert tools.writer.client.spent.budget == left
+        assert tools.writer.client.spent.budget.amount == left
         tools.judge.read = "samples"
         tools.ask([question])
         raise Killed
@@ -318,7 +318,7 @@ def test_the_budget_is_the_whole_commands(files):
             with pytest.raises(Killed):
                 ask_and_die(llm, first, question, left)
         with paid(llm, second, first) as tools:
-            assert tools.writer.client.spent.budget == 970.0
+            assert tools.writer.client.spent.budget.amount == 970.0
     assert spent(first) == {"calls": 2, "cost": 30.0, "priced": True}
     assert bill(first, second) == "The language model was asked 2 times, at a cost of 30."
     assert bill(second) == ""

@@ -22,7 +22,7 @@ from halign.judges.rubric import Rubric
 from halign.judges.rules import DIMENSIONS, RulesJudge
 from halign.judges.votes import HumanJudge
 from halign.judges.words import can_answer
-from halign.llm import Client, Endpoint
+from halign.llm import Budget, Client, Endpoint
 from halign.outsiders import imported
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -41,7 +41,7 @@ def llm(
     samples: int = 1,
     max_tokens: int | None = None,
     seed: int = 0,
-    budget: float | None = None,
+    budget: float | Budget | None = None,
     cache: Path | None = None,
     name: str | None = None,
     **endpoint: Any,
