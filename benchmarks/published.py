@@ -201,7 +201,7 @@ def xstest(repository: Repository) -> Tally:
 
 
 def alpaca_eval(repository: Repository) -> Tally:
-    """Win rates of AlpacaEval 2 and their standard errors (of independent instructions)."""
+    """Win rates of AlpacaEval 2, their standard errors (of independent instructions), and win rates of verdicts."""
     tally = Tally("AlpacaEval 2, leaderboard")
     stated = {r[""]: r for r in _rows(repository, LEADERBOARD)}
     for model, row in stated.items():
@@ -213,6 +213,8 @@ def alpaca_eval(repository: Repository) -> Tally:
         tally.add(f"{model} win rate", 100 * float(y.mean()), float(row["win_rate"]))
         error = 100 * float(y.std(ddof=1)) / len(y) ** 0.5
         tally.add(f"{model} standard error", error, float(row["standard_error"]))
+        verdicts = 100 * float(np.where(y == 0.5, 0.5, y > 0.5).mean())
+        tally.add(f"{model} discrete win rate", verdicts, float(row["discrete_win_rate"]))
     return tally
 
 
