@@ -33,7 +33,11 @@ SHEET = "name: Captain Ada\nwho: The captain of a ferry.\nvoice: [short sentence
 
 
 def judged(*words):
-    result = CliRunner().invoke(app, ["judge", *map(str, words)])
+    return run(["judge", *map(str, words)])
+
+
+def run(words):
+    result = CliRunner().invoke(app, words)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.output
@@ -109,6 +113,8 @@ def test_two_bots_have_earlier_turns_of_their_own(chart, tmp_path):
     grades = {(r.item, r.model): r.value for r in folder.grades}
     assert [grades[i, "one"] for i in folder.items] == [1.0, 1.0, 1.0, 1.0]
     assert [grades[i, "two"] for i in folder.items] == [1.0, 0.0, 0.0, 1.0]
+    with pytest.raises(HalignError, match="each model has its own earlier turns"):
+        run(["compare", str(one), str(two), "--judge", f"chart:{chart}"])
     assert [r.first.value for r in folder.pairs] == [
         "both acceptable",
         "A better",
