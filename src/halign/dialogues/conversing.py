@@ -224,8 +224,10 @@ def _facts(
     job: Job, account: Account, talks: Mapping[str, Sequence[Talk]], remarks: Sequence[str], command: str
 ) -> dict[str, Any]:
     """What judging.json says beside counts and seconds."""
-    asked = account.spent
-    bill = {"calls": account.total.calls, "cost": account.total.cost} if asked else {}
+    bill: dict[str, Any] = {}
+    if asked := account.spent:
+        bill = {"calls": account.total.calls, "cost": account.total.cost}
+        bill["spent"] = {side: str(one) for side, one in asked.items()}
     return {
         "judges": [about_judge(job.judge)],
         "user": job.user.name,
@@ -235,7 +237,6 @@ def _facts(
         "dialogues": sum(map(len, talks.values())),
         "remarks": list(remarks),
         **bill,
-        "spent": {side: str(one) for side, one in asked.items()},
         "command": command,
     }
 
