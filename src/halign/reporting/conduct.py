@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from halign.judges.records import JudgedItem, PairRecord, Record
 from halign.reporting.pool import Pool, Seen
 
 
-@dataclass(frozen=True)
+@dataclass
 class Conduct:
     """How one judge behaved on one dimension.
 
@@ -24,8 +25,29 @@ class Conduct:
 
     judge: str
     dimension: str
-    asked: int
-    trouble: dict[str, int]
+    asked: int = 0
+    trouble: Counter[str] = field(default_factory=Counter)
+
+
+class Conducts:
+    """One row a judge and dimension, kept up as verdicts come."""
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self._of: dict[tuple[str, str], Conduct] = {}
+        for r in records:
+            self.add(r)
+
+    def add(self, r: Record) -> None:
+        """One more verdict."""
+        key = r.judge, r.dimension
+        row = self._of.get(key) or self._of.setdefault(key, Conduct(*key))
+        row.asked += 1
+        if r.trouble:
+            row.trouble[r.trouble] += 1
+
+    @property
+    def rows(self) -> list[Conduct]:
+        return list(self._of.values())
 
 
 class Agreement(NamedTuple):
@@ -37,32 +59,18 @@ class Agreement(NamedTuple):
     same: Interval
 
 
-def conduct(records: Sequence[Record]) -> list[Conduct]:
-    """One row a judge and dimension."""
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for r in records:
-        groups.setdefault((r.judge, r.dimension), []).append(r)
-    out = []
-    for (judge, dimension), of in groups.items():
-        trouble: dict[str, int] = {}
-        for r in of:
-            if r.trouble:
-                trouble[r.trouble] = trouble.get(r.trouble, 0) + 1
-        out.append(Conduct(judge, dimension, len(of), trouble))
-    return out
-
-
 def audits(pool: Pool) -> list[tuple[str, Audit]]:
     """(folder, audit of one judge on one dimension) of every folder with comparisons."""
     found = []
     for name, judged in zip(pool.names, pool.judged, strict=True):
-        left_out = lacking(judged.pairs, judged.items)
+        pairs = judged.pairs
+        left_out = lacking(pairs, judged.items)
         stored = {k: item for k, item in judged.items.items() if k not in left_out}
-        found += [(name, a) for a in audit(judged.pairs, stored)]
+        found += [(name, a) for a in audit(pairs, stored)]
     return found
 
 
-def lacking(pairs: Sequence[PairRecord], items: Mapping[str, JudgedItem]) -> set[str]:
+def lacking(pairs: Iterable[PairRecord], items: Mapping[str, JudgedItem]) -> set[str]:
     """Items of which a reply that was judged is not stored."""
     return {r.item for r in pairs if r.item in items and not items[r.item].replies.keys() >= {r.a, r.b}}
 
@@ -82,14 +90,28 @@ def said_of(seen: Seen) -> tuple[Hashable, Hashable] | None:
     return (seen.item, r.dimension, r.guardrail, r.model), r.value if r.acceptable is None else r.acceptable
 
 
-def split_judges(pool: Pool) -> list[bool]:
-    """For every verdict of the pool: did another judge say something else of the same replies?"""
-    answers: dict[Hashable, dict[str, Hashable]] = {}
-    said = [said_of(s) for s in pool.seen]
-    for seen, s in zip(pool.seen, said, strict=True):
-        if s is not None:
-            answers.setdefault(s[0], {})[seen.record.judge] = s[1]
-    return [s is not None and any(a != s[1] for a in answers[s[0]].values()) for s in said]
+class Splits:
+    """For every verdict, whether another judge said something else of the same replies; kept up as verdicts come."""
+
+    def __init__(self) -> None:
+        self.split: list[bool] = []
+        self._asked: dict[Hashable, list[tuple[int, str, Hashable]]] = {}
+
+    def add(self, seen: Seen) -> list[int]:
+        """One more verdict; returns the numbers of the earlier ones that it is the first to contradict."""
+        number, said = len(self.split), said_of(seen)
+        self.split.append(False)
+        if said is None:
+            return []
+        (question, answer), judge = said, seen.record.judge
+        others = self._asked.setdefault(question, [])
+        against = [n for n, j, a in others if j != judge and a != answer]
+        others.append((number, judge, answer))
+        self.split[number] = bool(against)
+        new = [n for n in against if not self.split[n]]
+        for n in new:
+            self.split[n] = True
+        return new
 
 
 def agreements(pool: Pool) -> list[Agreement]:
