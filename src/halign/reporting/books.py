@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from halign.audits import Audit
 from halign.judges.records import Judged
-from halign.reporting.conduct import Agreement, Conducts, agreements, audits
+from halign.reporting.conduct import Agreement, Conducts, Splits, agreements, audits
 from halign.reporting.explorer import Table
 from halign.reporting.pool import Pool
 from halign.reporting.prompts import Prompts
@@ -32,9 +32,9 @@ class Examined:
     agreements: list[Agreement] = field(default_factory=list)
 
     @classmethod
-    def of(cls, pool: Pool) -> Examined:
+    def of(cls, pool: Pool, splits: Splits) -> Examined:
         """Of all that is there."""
-        return cls(len(pool.seen), ratings(pool.records), audits(pool), agreements(pool))
+        return cls(len(pool.seen), ratings(pool.records), audits(pool), agreements(pool, splits))
 
 
 class Books:
@@ -79,4 +79,4 @@ class Books:
         """
         there, had = len(self.pool.seen), self.examined.verdicts
         if there > had * (MORE if wait else 1):
-            self.examined = Examined.of(self.pool)
+            self.examined = Examined.of(self.pool, self.table.splits)

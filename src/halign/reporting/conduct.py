@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from halign.audits import Audit, audit
-from halign.evaluate import Interval, share
+from halign.evaluate import Interval
+from halign.evaluate.intervals import share_of
+from halign.evaluate.running import Running
 from halign.judges.records import JudgedItem, PairRecord, Record
 from halign.reporting.pool import Pool, Seen
 
@@ -75,7 +77,7 @@ def lacking(pairs: Iterable[PairRecord], items: Mapping[str, JudgedItem]) -> set
     return {r.item for r in pairs if r.item in items and not items[r.item].replies.keys() >= {r.a, r.b}}
 
 
-def said_of(seen: Seen) -> tuple[Hashable, Hashable] | None:
+def said_of(seen: Seen) -> tuple[tuple[Any, ...], Hashable] | None:
     """(what was asked, what was answered), alike for A against B and B against A; None without a verdict."""
     r = seen.record
     if isinstance(r, PairRecord):
@@ -91,11 +93,15 @@ def said_of(seen: Seen) -> tuple[Hashable, Hashable] | None:
 
 
 class Splits:
-    """For every verdict, whether another judge said something else of the same replies; kept up as verdicts come."""
+    """For every verdict, whether another judge said something else of the same replies; kept up as verdicts come.
+
+    Attributes:
+        asked: question -> (number of the verdict, judge, answer) of each answer to it.
+    """
 
     def __init__(self) -> None:
         self.split: list[bool] = []
-        self._asked: dict[Hashable, list[tuple[int, str, Hashable]]] = {}
+        self.asked: dict[tuple[Any, ...], list[tuple[int, str, Hashable]]] = {}
 
     def add(self, seen: Seen) -> list[int]:
         """One more verdict; returns the numbers of the earlier ones that it is the first to contradict."""
@@ -104,7 +110,7 @@ class Splits:
         if said is None:
             return []
         (question, answer), judge = said, seen.record.judge
-        others = self._asked.setdefault(question, [])
+        others = self.asked.setdefault(question, [])
         against = [n for n, j, a in others if j != judge and a != answer]
         others.append((number, judge, answer))
         self.split[number] = bool(against)
@@ -114,19 +120,19 @@ class Splits:
         return new
 
 
-def agreements(pool: Pool) -> list[Agreement]:
-    """Every two judges that answered the same questions, by dimension."""
-    answers: dict[str, dict[str, dict[Hashable, tuple[Hashable, str]]]] = {}
-    for seen in pool.seen:
-        if s := said_of(seen):
-            r = seen.record
-            answers.setdefault(r.dimension, {}).setdefault(r.judge, {})[s[0]] = s[1], r.conversation
-    out = []
-    for dimension, judges in answers.items():
-        for one, other in combinations(judges, 2):
-            both = [q for q in judges[one] if q in judges[other]]
-            if both:
-                same = [judges[one][q][0] == judges[other][q][0] for q in both]
-                clusters = [judges[one][q][1] for q in both]
-                out.append(Agreement(one, other, dimension, share(same, clusters)))
-    return out
+def agreements(pool: Pool, splits: Splits) -> list[Agreement]:
+    """Every two judges that answered the same questions, by dimension.
+
+    Args:
+        splits: of the pool's verdicts.
+    """
+    found: dict[tuple[str, str, str], Running] = {}
+    for (_, dimension, *_), said in splits.asked.items():
+        if len(said) < 2:
+            continue
+        answers = {judge: (number, answer) for number, judge, answer in said}
+        for one, other in combinations(sorted(answers), 2):
+            (number, a), (_, b) = answers[one], answers[other]
+            kept = found.setdefault((dimension, one, other), Running())
+            kept.add(float(a == b), pool.seen[number].record.conversation)
+    return [Agreement(one, other, d, share_of(r.moments)) for (d, one, other), r in found.items()]

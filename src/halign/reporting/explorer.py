@@ -73,13 +73,16 @@ class Table:
 
     Of a grade, ``a`` is the model and ``b`` -1; ``fine`` is 1, 0 or, where no threshold was given, -1; ``split`` is 1 where the
     two orders disagree, 2 where another judge said something else, 3 where both.
+
+    Attributes:
+        of_item: number of an item -> those of its verdicts.
     """
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.rows: dict[str, list[Any]] = {name: [] for name in NAMES}
         self.of_item: dict[int, list[int]] = {}
-        self._splits, self._corrected = Splits(), list[int]()
+        self.splits, self._corrected = Splits(), list[int]()
         self._codes: dict[str, Codes[Any]] = {
             name: Codes() for name in ("judges", "dimensions", "rules", "models", "scales", "troubles")
         }
@@ -94,11 +97,11 @@ class Table:
 
     def _add(self, seen: Seen) -> None:
         code, r, number = self._codes, seen.record, len(self.rows["item"])
-        corrected = self._splits.add(seen)
+        corrected = self.splits.add(seen)
         for n in corrected:
             self.rows["split"][n] |= 2
         self._corrected += corrected
-        split = 2 * self._splits.split[number]
+        split = 2 * self.splits.split[number]
         model, trouble = code["models"], code["troubles"](r.trouble)
         own: tuple[Any, ...]
         if isinstance(r, GradeRecord):
