@@ -18,6 +18,7 @@ from halign.reporting.sources import followed, sort_out
 from halign.reporting.stored_results import words
 from halign.suites.results import Results, SuiteResult
 from tests.reporting import synthetic
+from tests.reporting.browser import BROWSER, Browser
 from tests.reporting.folders import judged_folder
 from tests.reporting.test_judged_page import SCRIPT
 from tests.reporting.test_report import check
@@ -112,6 +113,32 @@ def test_one_page_on_a_run_a_recipe_verdicts_an_audit_an_evaluation_and_data(tmp
     assert "rows 12 form" in text
 
 
+@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium on this machine")
+def test_the_page_fits_a_phone_and_paper_and_asks_nobody(tmp_path):
+    file = report(mix(tmp_path)).save(tmp_path / "report.html")
+    browser = Browser(tmp_path / "profile")
+    try:
+        browser.open(file.as_uri() + "#explore&text=gladly&open=0")
+        browser.until("document.getElementById('count')?.textContent.includes(' of ')")
+        assert browser.run("performance.getEntriesByType('resource').length") == 0
+        moved = "[...document.querySelectorAll('.wide')].filter((w) => w.scrollWidth > w.clientWidth)"
+        for width in (390, 1280):
+            browser.picture(tmp_path / "page.png", width, 900)
+            assert browser.run("document.documentElement.scrollWidth") <= width
+            hidden = f"{moved}.filter((w) => w.tabIndex !== 0 || !w.ariaLabel).length"
+            assert browser.run(hidden) == 0  # what lies outside can be reached by keys
+        browser.run("document.querySelector('.wide').focus()")
+        browser.press("Tab")
+        assert browser.run("document.activeElement.tagName") != "BODY"
+        browser.send("Emulation.setEmulatedMedia", media="print")
+        browser.picture(tmp_path / "paper.png", 794, 1123)
+        assert browser.run("document.documentElement.scrollWidth") <= 794
+        assert browser.run(f"{moved}.length") == 0
+        assert browser.run("document.getElementById('list').clientHeight") == 0
+    finally:
+        browser.close()
+
+
 def test_what_a_live_page_follows_of_results(tmp_path):
     recipe(tmp_path / "recipe")
     evaluation(tmp_path / "evaluated")
@@ -138,7 +165,7 @@ DAMAGED = {
     ),
     "reward.json cannot be read": lambda t: broken(synthetic.run_folder(t / "a"), "reward.json", "{"),
     "judging.json:?.*delete it": lambda t: broken(judged_folder(t / "a", items=1), FACTS, "{"),
-    "judging.json.*judges is not a list": lambda t: broken(judged_folder(t / "a", items=1), FACTS, '{"judges": 3}'),
+    "judging.json.*does not say who judged": lambda t: broken(judged_folder(t / "a", items=1), FACTS, '{"judges": 3}'),
     "items.jsonl:1: not a row of verdicts": lambda t: broken(judged_folder(t / "a", items=1), ITEMS, '{"item": 1}\n'),
     "verdicts.jsonl:2: not a row of verdicts": lambda t: broken(
         judged_folder(t / "a", items=1), VERDICTS, (t / "a" / VERDICTS).read_text().split("\n")[0] + "\n[]\n"

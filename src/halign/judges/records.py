@@ -198,17 +198,8 @@ def read_items(file: Path) -> dict[str, JudgedItem]:
     Raises:
         DataError: as ``Judged.read``.
     """
-    found = [made(item_of, row, file, n) for n, row in rows(file)]
+    found = [made(JudgedItem, row, file, n) for n, row in rows(file)]
     return {i.item: i for i in found}
-
-
-def item_of(row: Mapping[str, Any]) -> JudgedItem:
-    """The item that ``to_row`` wrote.
-
-    Raises:
-        TypeError: if the row is none.
-    """
-    return JudgedItem(**row)
 
 
 def read_facts(file: Path) -> dict[str, Any]:
@@ -219,16 +210,11 @@ def read_facts(file: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    except ValueError as error:
-        raise DataError(
-            f"not JSON ({error}); delete it, and judge again: verdicts are kept", file=str(file)
-        ) from None
-    judges = found.get("judges", []) if isinstance(found, dict) else None
-    if not isinstance(judges, list) or not all(isinstance(j, dict) and "name" in j for j in judges):
-        raise DataError(
-            "judges is not a list of descriptions, each with a name; delete it, and judge again: verdicts are kept",
-            file=str(file),
-        )
+        if not all(isinstance(j, dict) and "name" in j for j in found.get("judges", ())):
+            raise ValueError("a judge without a name")
+    except (AttributeError, TypeError, ValueError) as e:
+        said = f"it does not say who judged, and how ({e}); delete it, and judge again: verdicts are kept"
+        raise DataError(said, file=str(file)) from None
     return dict(found)
 
 
@@ -300,13 +286,13 @@ def _mend(file: IO[bytes]) -> None:
         file.write(b"\n")
 
 
-def made(make: Callable[[Mapping[str, Any]], T], row: Any, file: Path, line: int) -> T:
-    """``make(row)``; what is wrong with the row is said with its file and line.
+def made(make: Callable[..., T], row: Any, file: Path, line: int) -> T:
+    """``make`` of the row; what is wrong with it is said with its file and line.
 
     Raises:
         DataError: the row is none of that kind.
     """
     try:
-        return make(row)
+        return make(**row) if isinstance(make, type) else make(row)
     except (AttributeError, KeyError, TypeError, ValueError) as e:
         raise DataError(f"not a row of verdicts: {e}", file=str(file), line=line) from None

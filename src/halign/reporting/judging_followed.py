@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from halign.errors import DataError
-from halign.judges.records import FACTS, ITEMS, VERDICTS, Judged, Record, item_of, made, read_facts, record_of
+from halign.judges.records import (
+    FACTS,
+    ITEMS,
+    VERDICTS,
+    Judged,
+    JudgedItem,
+    Record,
+    made,
+    read_facts,
+    record_of,
+)
 from halign.reporting.books import Books
 from halign.reporting.pool import Pool, judge_names
 from halign.reporting.tail import More, Tail
@@ -57,7 +67,9 @@ class JudgingFollowed:
         items = self._items[n].more()
         if verdicts.anew or items.anew:
             return False
-        new = {i.item: i for i in _all(item_of, judged.path / ITEMS, items)}  # the last row of an item counts
+        new = {
+            i.item: i for i in _all(JudgedItem, judged.path / ITEMS, items)
+        }  # the last row of an item counts
         waiting = [*self._waiting[n], *_all(record_of, judged.path / VERDICTS, verdicts)]
         judged.items.update(new)
         if not pool.add_items(n, new.values()):
@@ -74,7 +86,7 @@ def _is_ready(judged: Judged, record: Record) -> bool:
     return bool(record.item in judged.items or judged.facts or not judged.items)
 
 
-def _all(make: Callable[[Mapping[str, Any]], T], file: Path, more: More) -> list[T]:
+def _all(make: Callable[..., T], file: Path, more: More) -> list[T]:
     return [made(make, _row(file, number, line), file, number) for number, line in more.lines]
 
 

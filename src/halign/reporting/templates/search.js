@@ -3,7 +3,7 @@
 // few milliseconds, so that typing goes on meanwhile, and a newer search ends an older one.
 
 window.halignSearch = (() => {
-  const SLICE = 8, COMMON = -1;
+  const SLICE = 8, COMMON = -1, AHEAD = 4;
   const { inflate, fresh } = window.halignTexts;
   const index = []; // by item: its texts a line each, and what each line is: COMMON, the number of a model, or -2 - the row of a judge's words
   let piecesDone = 0, latest = 0, last = null, sliceEnd = 0;
@@ -28,9 +28,11 @@ window.halignSearch = (() => {
   }
 
   async function build(data, stale, told) {
-    while (piecesDone < data.starts.length) {
-      const piece = piecesDone, start = data.starts[piece];
-      const texts = await inflate(`texts-${piece}`);
+    const coming = []; // pieces that are inflated, which browsers do beside this thread, while an earlier one is taken in
+    for (let piece = piecesDone; piece < data.starts.length; piece++) {
+      while (coming.length < AHEAD && piece + coming.length < data.starts.length) coming.push(inflate(`texts-${piece + coming.length}`));
+      const start = data.starts[piece], texts = await coming.shift();
+      if (stale()) return;
       for (let i = 0; i < texts.length; i++) {
         if (!index[start + i]) index[start + i] = entry(data, start + i, fresh.get(start + i) || texts[i]);
         await breathe();

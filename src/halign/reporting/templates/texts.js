@@ -5,7 +5,8 @@ window.halignTexts = (() => {
   const pieces = new Map(), fresh = new Map();
 
   async function inflate(id) {
-    const bytes = Uint8Array.from(atob(document.getElementById(id).textContent.trim()), (c) => c.charCodeAt(0));
+    const raw = atob(document.getElementById(id).textContent.trim()), bytes = new Uint8Array(raw.length);
+    for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     return JSON.parse(await new Response(stream).text());
   }
