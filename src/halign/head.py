@@ -91,7 +91,7 @@ class _LinearLogps(torch.autograd.Function):
         keep: bool,
     ) -> Tensor:
         compute_weight, device = weight.to(dtype), hidden.device
-        out = torch.empty(len(targets), dtype=torch.float32, device=device)
+        out, chances = (torch.empty(len(targets), dtype=torch.float32, device=device) for _ in range(2))
         ctx.kept = torch.empty(len(hidden), len(weight), dtype=dtype, device=device) if keep else None
         block_size, made = block_rows(len(weight), device), hidden.new_empty(0)
         for rows, wanted in chunks(slice(0, len(hidden)), read, chunk_rows(len(weight), device)):
@@ -104,22 +104,22 @@ class _LinearLogps(torch.autograd.Function):
             local = read[wanted] - rows.start
             out[wanted] = logits[local, targets[wanted]].float() - total[local]
             if ctx.kept is not None:
-                ctx.kept[rows] = probabilities
-        ctx.save_for_backward(hidden, weight, bias, read, targets, out)
+                ctx.kept[rows], chances[wanted] = probabilities, probabilities[local, targets[wanted]]
+        ctx.save_for_backward(hidden, weight, bias, read, targets, chances)
         ctx.transform, ctx.dtype = transform, dtype
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (grad,) = grads
-        hidden, weight, bias, read, targets, logps = ctx.saved_tensors
+        hidden, weight, bias, read, targets, chances = ctx.saved_tensors
         per_position = grad.new_zeros(len(hidden)).index_add_(0, read, grad)
         kept, ctx.kept = (
             ctx.kept,
             None,
         )  # written over, so it serves once; a second backward pass makes it again
         if kept is not None:
-            _to_gradients_(kept, per_position, (read, targets), grad, logps, ctx.transform.scale)
+            _to_gradients_(kept, per_position, (read, targets), grad, chances, ctx.transform.scale)
             inputs, needed = (hidden.to(ctx.dtype), weight.to(ctx.dtype)), ctx.needs_input_grad
             d_hidden = product(kept, inputs[1].T).to(hidden.dtype) if needed[0] else None
             d_weight = product(kept.T, inputs[0].T).to(weight.dtype) if needed[1] else None
@@ -139,14 +139,14 @@ class _LinearLogps(torch.autograd.Function):
 
 
 def _to_gradients_(
-    kept: Tensor, pulls: Tensor, places: tuple[Tensor, Tensor], grad: Tensor, logps: Tensor, scale: float
+    kept: Tensor, pulls: Tensor, places: tuple[Tensor, Tensor], grad: Tensor, chances: Tensor, scale: float
 ) -> None:
     """Turn probabilities [M, V] into d/d(head output), in place: what ``_logit_gradients`` gives, for logits that are the head's
-    output times ``scale``. At the targets it is computed from their log-probabilities, since 1 - p of a rounded p near 1 would
-    be mostly rounding."""
+    output times ``scale``. At the targets it is computed from their float32 probabilities (``chances``), since 1 - p of a p near
+    1 that was rounded to bf16 would be mostly rounding."""
     for rows in slices(slice(0, len(kept)), chunk_rows(kept.shape[1], kept.device)):
         kept[rows] = kept[rows] * (-scale * pulls[rows, None])
-    kept[places] = ((grad - pulls[places[0]] * logps.exp()) * scale).to(kept.dtype)
+    kept[places] = ((grad - pulls[places[0]] * chances) * scale).to(kept.dtype)
 
 
 def linear_backward(
