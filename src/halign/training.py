@@ -6,7 +6,6 @@ The step itself is ``halign.stepping``'s. The loop knows log-probabilities and o
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from halign.models import Policy, fingerprint
 from halign.plan import Pack, Plan, Step
 from halign.preflight_model import check_positions, preflight
 from halign.prepare import Prepared, prepare
-from halign.processes import Processes, make_accelerator, put_on_device
+from halign.processes import Processes, make_accelerator, put_on_device, speaks
 from halign.progress import Display, step_note
 from halign.quantize import quantized_to
 from halign.reference import items_fingerprint
@@ -107,7 +106,7 @@ def train(
         overwrite: start anew even if there is a run in the folder.
         quiet: show nothing.
         record: more to keep in config.yaml (where model and data came from).
-        settings: see ``halign.config.TrainSettings``; objective settings too.
+        settings: see ``halign.train_settings.TrainSettings``; objective settings too.
 
     Raises:
         HalignError: for settings, data or a model that will not do; before the first step where possible.
@@ -120,7 +119,7 @@ def train(
     if not isinstance(policy, Policy):
         policy = load_any(policy)
     policy = as_reward(policy, config, examples)
-    with Display(quiet=quiet or os.environ.get("RANK", "0") != "0") as display:
+    with Display(quiet=quiet or not speaks()) as display:
         Trainer(policy, examples, evaluation, config, folder, display, dict(record or {}), overwrite).run()
     return Run(folder.path, folder.metrics(), policy)
 

@@ -11,13 +11,13 @@ import torch
 import halign as hl
 from halign.errors import HalignError
 from halign.evaluate import compare, compare_all, compare_records
-from halign.evaluate.comparing import _who
 from halign.evaluate.standing import Contest
 from halign.judges import Ruling, Verdict
 from halign.judges.records import Judged, PairRecord
 from halign.llm import Endpoint
 from halign.reporting.sections import NAMES
 from halign.sampling import Sample
+from halign.sampling.versions import version_of
 from tests.judges.judging import prompt, saying
 from tests.llm.server import Server
 
@@ -191,10 +191,10 @@ def test_the_same_folder_of_weights_trained_on_is_another_model():
     sampler = SimpleNamespace(
         policy=SimpleNamespace(model=model), renderer=SimpleNamespace(response_prefix="")
     )
-    before = _who(sampler)
-    assert _who(sampler) == before
+    before = version_of(sampler)
+    assert version_of(sampler) == before
     model.weight.data += 1
-    assert _who(sampler) != before
+    assert version_of(sampler) != before
 
 
 def test_every_pair_is_tested_whichever_way_round_it_was_asked():

@@ -17,7 +17,8 @@ from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.items import Path as TokenPath
 from halign.loops import gradient_log, run
-from halign.loops.online import Online, minibatches
+from halign.loops.minibatches import minibatches
+from halign.loops.online import Online
 from halign.loops.ppo import Ppo, PpoSettings
 from halign.loops.prompts import Prompt, demonstrations, find_prompts
 from halign.loops.registry import find, resolve
@@ -350,7 +351,7 @@ def test_a_reward_that_gives_no_number_is_named(tokenizer, tmp_path) -> None:
         def score(self, prompts, replies):
             return [float("nan")] * len(replies)
 
-    with pytest.raises(HalignError, match="the reward says nan of the reply"):
+    with pytest.raises(HalignError, match="reward: nan came back where a finite number was expected, for '"):
         start(tokenizer, tmp_path / "run", reward=Nan())
 
 

@@ -16,6 +16,7 @@ from halign.loops import run
 from halign.loops.round_files import Chunked
 from halign.loops.round_job import Job
 from halign.models import Policy, load
+from halign.processes import Processes
 from halign.readers import read
 from halign.rewards.protocol import ByReward
 from halign.run_folder import RunFolder
@@ -212,9 +213,6 @@ def test_mistakes_are_named_before_anything_is_sampled(
     ):
         with pytest.raises(HalignError, match=says):
             go("online_dpo", answering, tmp_path / "run", **settings)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(HalignError, match="samples in one process"):
-        go("online_dpo", answering, tmp_path / "run")
 
 
 def test_prompts_without_room_for_a_reply_are_named_before_anything_is_sampled(
@@ -297,14 +295,15 @@ def test_chunks_are_whole_or_not_there(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     made: list[tuple[int, int]] = []
 
-    def make(start: int, stop: int) -> list[dict[str, int]]:
-        made.append((start, stop))
-        return [{"n": n} for n in range(start, stop)]
+    def make(chunk: int, places: range) -> list[dict[str, int]]:
+        assert chunk == places.start
+        made.append((places.start, places.stop))
+        return [{"n": n} for n in places]
 
-    rows = Chunked(path, 7, 3).fill(make, lambda done: None)
+    rows = Chunked(path, 7, 3, Processes()).fill(make, lambda done: None)
     assert made == [(0, 3), (3, 6), (6, 7)]
     complete = path.read_bytes()
     for cut in range(len(complete)):  # whatever of it had reached the disk
         path.write_bytes(complete[:cut])
-        assert Chunked(path, 7, 3).fill(make, lambda done: None) == rows
+        assert Chunked(path, 7, 3, Processes()).fill(make, lambda done: None) == rows
         assert path.read_bytes() == complete

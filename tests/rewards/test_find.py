@@ -101,3 +101,18 @@ def test_an_endpoint_that_grades_is_a_reward() -> None:
     )
     assert reward.scaled
     assert (reward.scorer.criteria, reward.scorer.client.endpoint.model) == ("Be kind.", "m")
+
+
+def test_several_processes_divide_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each asks about its share of the replies, and together they may spend what was allowed."""
+    words = {
+        "endpoint": "http://localhost:1/v1",
+        "model": "m",
+        "input_price": 1,
+        "output_price": 2,
+        "budget": 3,
+    }
+    for ranks, own in (("1", 3.0), ("4", 0.75)):
+        monkeypatch.setenv("WORLD_SIZE", ranks)
+        for found in (find_reward(words).scorer, find_preferences(words).labeller):  # type: ignore[attr-defined]
+            assert found.client.spent.budget == own

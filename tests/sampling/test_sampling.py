@@ -80,6 +80,10 @@ def test_a_sample_does_not_depend_on_its_batch():
     ]
     texts = {s.text for row in together for s in row}
     assert len(texts) > 12  # and the samples of one prompt differ from each other
+    rest = sampler(model).sample(asked[2:], n=3, max_new_tokens=20, seed=5, first=2)
+    assert [[s.ids.tolist() for s in row] for row in rest] == [
+        [s.ids.tolist() for s in row] for row in alone[2:]
+    ]
     other_seed = sampler(model).sample(asked, n=3, max_new_tokens=20, seed=6)
     assert other_seed[0][0].text != together[0][0].text
 

@@ -101,7 +101,12 @@ def _places(models: list[str]) -> dict[str, str]:
 def _answers(
     places: dict[str, str], prompts: str | None, limit: int, seed: int
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Prompts, and for every model its replies to them, or what gives them."""
+    """Prompts, and for every model its replies to them, or what gives them.
+
+    Raises:
+        HalignError: prompts beside stored replies, or stored replies to prompts that are not the same.
+    """
+    from halign.judges.records import HISTORIES
     from halign.readers import read_prompts
     from halign.worlds import care
 
@@ -110,6 +115,11 @@ def _answers(
         if prompts is not None:
             raise HalignError("--prompts would have no effect beside stored replies: leave it out")
         items = answered.items[:limit]
+        if any(HISTORIES in i.meta for i in items):
+            raise HalignError(
+                "in these conversations each model has its own earlier turns, and compare takes one prompt for all: "
+                "halign judge A B --mode compare, then halign rate"
+            )
         asked = [i.dialogue for i in items]
     elif prompts is None:
         items, asked = [], care.test_prompts(limit, split="test", seed=seed)

@@ -84,7 +84,7 @@ def evaluate(
     The same command after an interruption goes on where it stopped. Each set's folder is a folder of verdicts, which
     [bold]halign report[/bold] reads; OUTPUT/results.json holds all numbers.
     """
-    from halign.config import parse_overrides
+    from halign.setting_words import parse_overrides
     from halign.suites import Job
     from halign.suites import evaluate as run
 

@@ -28,7 +28,7 @@ def judge(
         list[str],
         typer.Argument(
             metavar="REPLIES...",
-            help="NAME=FILE.jsonl of `halign sample`, models to be asked (with --prompts), or one judged folder.",
+            help="NAME=FILE.jsonl of `halign sample` or conversations, models to be asked (with --prompts), or a judged folder.",
         ),
     ],
     output: Annotated[Path, typer.Option(help="Folder to write: items, verdicts, judging.json.")],

@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from halign.catalogue import shown, type_name
-from halign.config import TrainSettings, parse_overrides, read_yaml
 from halign.errors import DataError, HalignError
 from halign.examples import Demonstration, Example
 from halign.loops import find, run
 from halign.loops.contract import Loop
 from halign.loops.registry import resolve
 from halign.recipes.loop_settings import loop_settings
+from halign.setting_words import parse_overrides, read_yaml
+from halign.train_settings import TrainSettings
 
 PLACES = {
     "model": "folder or hub name of what is trained",
@@ -44,6 +45,7 @@ def run_loop(
         HalignError: for settings, data or a model that will not do.
     """
     from halign.models import load
+    from halign.processes import speaks
     from halign.rewards.find import find_preferences, find_reward
     from halign.run_folder import RunFolder
 
@@ -82,8 +84,9 @@ def run_loop(
         record=places,
         **settings,
     )
-    Console().print(before_and_after(done.metrics))
-    Console().print(f"model: {folder / 'model'}    report: halign report {folder}", highlight=False)
+    if speaks():
+        Console().print(before_and_after(done.metrics))
+        Console().print(f"model: {folder / 'model'}    report: halign report {folder}", highlight=False)
 
 
 def examples_of(source: Any) -> list[Example]:

@@ -16,12 +16,15 @@ from halign.errors import HalignError
 if TYPE_CHECKING:
     from halign.judges.stored import Stored
 
-JUDGE_HELP = "care, checks, reward:FOLDER, pairwise:FOLDER, llm:NAME@URL, local:FOLDER, human:FILE, or package.module:name."
+JUDGE_HELP = (
+    "care, checks, chart:FILE, reward:FOLDER, pairwise:FOLDER, llm:NAME@URL, local:FOLDER, human:FILE, or "
+    "package.module:name."
+)
 Rubrics = Annotated[
     str | None,
     typer.Option(
         "--rubric",
-        help="Of language models: names or files, a,b,file.yaml. Default: adherence,naturalness,hallucination.",
+        help="Of language models: names or files, a,b,file.yaml,persona:FILE. Default: adherence,naturalness,hallucination.",
     ),
 ]
 Explain = Annotated[bool, typer.Option(help="Of language models: a reason before every verdict.")]

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from halign.cli.opening import Open, open_page
-from halign.config import parse_overrides
 from halign.errors import HalignError
+from halign.setting_words import parse_overrides
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

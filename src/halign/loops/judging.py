@@ -69,9 +69,9 @@ def rewards_of(reward: Reward, prompts: Sequence[Dialogue], replies: Sequence[st
     Raises:
         HalignError: if that is not a finite number for every reply.
     """
-    scores = reward.score(prompts, replies)
-    _check(scores, len(replies), "reward", math.isfinite, "a finite number")
-    return [float(score) for score in scores]
+    scores = [float(score) for score in reward.score(prompts, replies)]
+    _check(scores, replies, "reward", math.isfinite, "a finite number")
+    return scores
 
 
 def preferred(preferences: Preferences, comparisons: Sequence[Comparison]) -> list[float]:
@@ -80,14 +80,18 @@ def preferred(preferences: Preferences, comparisons: Sequence[Comparison]) -> li
     Raises:
         HalignError: if that is not a probability for every comparison.
     """
-    answers = preferences.prefers(comparisons)
-    _check(answers, len(comparisons), "preferences", lambda p: 0 <= p <= 1, "a probability")
-    return [float(p) for p in answers]
+    answers = [float(p) for p in preferences.prefers(comparisons)]
+    _check(
+        answers, [first for _, first, _ in comparisons], "preferences", lambda p: 0 <= p <= 1, "a probability"
+    )
+    return answers
 
 
-def _check(values: Sequence[float], count: int, who: str, fine: Callable[[float], bool], what: str) -> None:
-    if len(values) != count:
-        raise HalignError(f"{who}: {len(values)} numbers came back for {count}")
-    for value in values:
+def _check(
+    values: Sequence[float], replies: Sequence[str], who: str, fine: Callable[[float], bool], what: str
+) -> None:
+    if len(values) != len(replies):
+        raise HalignError(f"{who}: {len(values)} numbers came back for {len(replies)}")
+    for value, reply in zip(values, replies, strict=True):
         if not fine(value):
-            raise HalignError(f"{who}: {value} came back where {what} was expected")
+            raise HalignError(f"{who}: {value} came back where {what} was expected, for {reply[:80]!r}")

@@ -14,6 +14,7 @@ import torch
 
 from halign.items import Item, Path
 from halign.loops.prompts import Prompt
+from halign.measures import Sums
 from halign.models import Policy
 from halign.plan import Plan
 from halign.reference import LiveReference
@@ -93,26 +94,36 @@ class Collector:
     plans: Mapping[str, Any]
     bf16: bool = False
 
-    def draw(self, prompts: Sequence[Prompt], n: int, max_new_tokens: int, seed: int) -> list[Rollout]:
-        """``n`` replies to each prompt by the policy as it is, prompt after prompt."""
+    def draw(
+        self, prompts: Sequence[Prompt], n: int, max_new_tokens: int, seed: int, places: range | None = None
+    ) -> list[Rollout]:
+        """``n`` replies to each prompt by the policy as it is, prompt after prompt.
+
+        Args:
+            places: answer the prompts at these places only, as they would be answered among all.
+        """
+        if places is None:
+            places = range(len(prompts))
+        mine = prompts[places.start : places.stop]
         sampler = TransformersSampler(self.policy, renderer=self.renderer)
         with self._decoding():
             drawn = sampler.sample(
-                [p.dialogue for p in prompts],
+                [p.dialogue for p in mine],
                 n=n,
                 max_new_tokens=max_new_tokens,
                 seed=seed,
                 fast_prompts=self.bf16,
+                first=places.start,
             )
         return [
             Rollout(prompt, group, Path(prompt.ids, s.ids), s.text, s.finished)
-            for group, (prompt, samples) in enumerate(zip(prompts, drawn, strict=True))
+            for group, prompt, samples in zip(places, mine, drawn, strict=True)
             for s in samples
         ]
 
     @torch.no_grad()
-    def read(self, rollouts: Sequence[Rollout]) -> float:
-        """Fill in log-probabilities, values and entropies; how many tokens a distinct one stood for."""
+    def read(self, rollouts: Sequence[Rollout]) -> Sums:
+        """Fill in log-probabilities, values and entropies; ``sharing``, how many tokens a distinct one stood for."""
         items = [Item("rollouts", (r.path,), r.prompt.conversation) for r in rollouts]
         plan = self.plan(items)
         distinct = 0
@@ -122,11 +133,11 @@ class Collector:
             for slot, found in zip(pack.slots, self._read(plan, pack, batch), strict=True):
                 for name, array in found.items():
                     setattr(rollouts[slot.item], name, array)
-        return sum(i.tokens for i in items) / max(1, distinct)
+        return {"sharing": (float(sum(i.tokens for i in items)), float(distinct))}
 
-    def plan(self, items: Sequence[Item]) -> Plan:
-        """All of the items as one step."""
-        return Plan(items, batch_items=len(items), shuffle="none", **self.plans)
+    def plan(self, items: Sequence[Item], ranks: int = 1) -> Plan:
+        """All of the items as one step, spread over this many ranks."""
+        return Plan(items, batch_items=len(items), shuffle="none", ranks=ranks, **self.plans)
 
     def _read(self, plan: Plan, pack: Any, batch: TreeBatch) -> list[dict[str, Array]]:
         scores = score(self.stepper.scorer, batch, entropy=True)

@@ -8,9 +8,7 @@ differences.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from halign.dialogue import Dialogue
 from halign.evaluate import Interval, difference, log_ratios, mean
 from halign.loops.asked import Asked
 from halign.loops.judging import preferred, rewards_of
@@ -20,11 +18,12 @@ from halign.rewards.protocol import Preferences, Reward
 from halign.sampling import Sample
 
 FILE = "evaluation.jsonl"
-Draw = Callable[[Sequence[Dialogue]], list[Sample]]
+Draw = Callable[[int, range], list[Sample]]
+"""(place of a chunk's first prompt, places of some of its prompts) -> a reply to each."""
 
 
 def evaluate(
-    folder: Path,
+    into: Chunked,
     prompts: Sequence[Asked],
     draw: Draw,
     *,
@@ -32,23 +31,23 @@ def evaluate(
     start: Policy | None,
     reward: Reward | None,
     preferences: Preferences | None,
-    before: Path | None,
-    chunk: int,
+    before: Chunked | None,
     after: Callable[[int], None],
 ) -> Row:
-    """Answer and grade; ``evaluation.jsonl`` in ``folder``. What ``figures`` says of it.
+    """Answer and grade. What ``figures`` says of it.
 
     Args:
-        draw: one reply to each prompt.
+        into: the round's ``evaluation.jsonl``.
         start: the model the loop began with; None: this is it.
         preferences: asked where there is no reward: P(the reply is better than the start's).
-        before: the folder of the start's own evaluation; None: this is it.
+        before: the start's own; None: this is it.
     """
-    first = Chunked(before / FILE, len(prompts), chunk).rows() if before else []
+    first = before.rows() if before else []
 
-    def make(begin: int, end: int) -> list[Row]:
-        some = [one.prompt for one in prompts[begin:end]]
-        samples = draw(some)
+    def make(chunk: int, places: range) -> list[Row]:
+        asked = prompts[places.start : places.stop]
+        some = [one.prompt for one in asked]
+        samples = draw(chunk, places)
         words = [s.text for s in samples]
         kl = [0.0] * len(some)
         if start is not None:
@@ -61,17 +60,17 @@ def evaluate(
                 "tokens": len(s.ids),
                 "kl": k,
             }
-            for one, s, k in zip(prompts[begin:end], samples, kl, strict=True)
+            for one, s, k in zip(asked, samples, kl, strict=True)
         ]
         if reward is not None:
             _add(rows, "reward", rewards_of(reward, some, words))
         elif preferences is not None:
-            others = [r["text"] for r in first[begin:end]]
+            others = [r["text"] for r in first[places.start : places.stop]]
             compared = list(zip(some, words, others, strict=True)) if first else []
             _add(rows, "win", preferred(preferences, compared) if first else [0.5] * len(some))
         return rows
 
-    return figures(Chunked(folder / FILE, len(prompts), chunk).fill(make, after), first)
+    return figures(into.fill(make, after), first)
 
 
 def figures(rows: Sequence[Row], first: Sequence[Row]) -> Row:

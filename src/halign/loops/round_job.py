@@ -1,18 +1,20 @@
-"""One output of a loop of rounds: from its first prompt to its model, whatever interrupts it."""
+"""One output of a loop of rounds: from its first prompt to its model, whatever interrupts it.
+
+On several ranks each draws and judges its share of every chunk of prompts; what is built of that is the same on all of them.
+"""
 
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from halign.dialogue import Dialogue
 from halign.errors import HalignError
 from halign.examples import Example
 from halign.loops.asked import Asked, asked, fingerprint, of_round
@@ -21,12 +23,13 @@ from halign.loops.contract import Task
 from halign.loops.drawn import described, left_out, to_row, usable
 from halign.loops.groups import Group
 from halign.loops.judging import judge, judgement, with_judgement
+from halign.loops.round_evaluation import FILE as EVALUATION_FILE
 from halign.loops.round_evaluation import evaluate
 from halign.loops.round_files import Chunked, Row
 from halign.loops.round_settings import RoundSettings
 from halign.models import fingerprint as model_fingerprint
 from halign.prepare import make_renderer
-from halign.processes import make_accelerator, put_on_device
+from halign.processes import Processes, check_whole, make_accelerator
 from halign.progress import Display
 from halign.readers import read, write_jsonl
 from halign.run_folder import RunFolder, load_result
@@ -50,11 +53,12 @@ class Job:
     """
 
     def __init__(self, rounds: Rounds, task: Task) -> None:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise HalignError(f"{rounds.name} samples in one process; start it without a launcher")
         self.rounds, self.task, self.policy = rounds, task, task.policy
         self.settings: RoundSettings = task.settings
         self.config = self.settings.config()
+        accelerator = make_accelerator(self.config.train.dtype)
+        check_whole(accelerator, rounds.name)
+        self.processes, self.device = Processes(accelerator), accelerator.device
         self.prompts = asked(task.examples, answered="responses" in rounds.needs)
         self.held = asked(task.evaluation)[: self.settings.eval_prompts] if task.evaluation else []
         self.folder = RunFolder(task.output)
@@ -75,29 +79,26 @@ class Job:
 
     def run(self) -> Run:
         """Everything, in order."""
-        self._claim()
-        put_on_device(
-            self.policy, make_accelerator(self.config.train.dtype)
-        )  # sampling comes before training
+        logged = {row["step"]: row for row in self.processes.by_main(self._claim)}
+        self.policy.move(self.device)  # sampling comes before training
         first = self.settings.start == "first"
         self.start = copy.deepcopy(self.policy) if self.held or first else None
-        logged = {row["step"]: row for row in self.folder.metrics()}
         last = max(logged, default=0)
         self._become(last)
         if self.held and not logged:
-            self.folder.log({"step": 0, "split": "eval", **self._evaluated(0)})
+            self._log({"step": 0, "split": "eval", **self._evaluated(0)})
         number = last
         while number < self.settings.rounds and not logged.get(number, {}).get("exhausted"):
             number += 1
             row = self._round(number)
-            self.folder.log(row)
+            self._log(row)
             logged[number] = row
         self.policy.rendering = self.renderer.settings
-        self.folder.finish(self.policy, {"rounds": number})
+        self.processes.by_main(lambda: self.folder.finish(self.policy, {"rounds": number}))
         return Run(self.folder.path, self.folder.metrics(), self.policy)
 
-    def _claim(self) -> None:
-        """Begin or go on in the folder, with the settings it was begun with."""
+    def _claim(self) -> list[Row]:
+        """Begin or go on in the folder, with the settings it was begun with; the rounds' rows so far."""
         if self.task.overwrite:
             self.folder.clear()
         if (self.folder.path / "rounds").exists():
@@ -107,6 +108,11 @@ class Job:
             (self.folder.path / "rounds").mkdir()
         # every row stays; a line that a dying process left unfinished does not
         self.folder.forget_after(self.settings.rounds)
+        return self.folder.metrics()
+
+    def _log(self, row: Row) -> None:
+        if self.processes.main:
+            self.folder.log(row)
 
     # -- one round -----------------------------------------------------------------------------------------------------
 
@@ -125,7 +131,7 @@ class Job:
                 raise HalignError(f"round 1 gives nothing to learn from: {why or 'no replies'}")
             row["exhausted"] = True
         else:
-            write_jsonl(made.examples, self._at(number) / "data.jsonl")
+            self.processes.by_main(partial(write_jsonl, made.examples, self._at(number) / "data.jsonl"))
             row["loss"] = self._trained(number)
         if self.held:
             row |= self._evaluated(number)
@@ -138,12 +144,13 @@ class Job:
     def _sampled(self, number: int, prompts: Sequence[Asked]) -> list[Row]:
         s = self.settings
 
-        def make(start: int, stop: int) -> list[Row]:
-            some = prompts[start:stop]
+        def make(chunk: int, places: range) -> list[Row]:
+            some = prompts[places.start : places.stop]
             drawn = self._draw(
-                [one.prompt for one in some],
+                some,
                 s.samples,
-                (s.seed, number, start),
+                (s.seed, number, chunk),
+                places.start - chunk,
                 temperature=s.temperature,
                 top_p=s.top_p,
             )
@@ -166,8 +173,9 @@ class Job:
         if reward is None and preferences is None:
             return groups
 
-        def make(start: int, stop: int) -> list[Row]:
-            return [judgement(g) for g in judge(groups[start:stop], reward, preferences, asks)]
+        def make(chunk: int, places: range) -> list[Row]:
+            mine = groups[places.start : places.stop]
+            return [judgement(g) for g in judge(mine, reward, preferences, asks)]
 
         with self._phase("judging", number, len(groups)) as after:
             rows = self._chunked(number, "judged.jsonl", len(groups)).fill(make, after)
@@ -178,7 +186,7 @@ class Job:
         files = [self._at(n) / "data.jsonl" for n in range(max(1, number - self.settings.mix), number + 1)]
         examples: list[Example] = [e for file in files for e in read(file)]
         run = RunFolder(self._at(number) / "run")
-        if run.done:
+        if self.processes.by_main(lambda: run.done):
             self._become(number)
             return _loss(run)
         if number > 1 and self.settings.start == "first":
@@ -201,26 +209,24 @@ class Job:
 
     def _evaluated(self, number: int) -> Row:
         """What the held-out prompts say of the policy as it is."""
-        draw_seed = (self.settings.seed, EVALUATION)
-        places = {id(one.prompt): n for n, one in enumerate(self.held)}
 
-        def draw(prompts: Sequence[Dialogue]) -> list[Sample]:
-            found = self._draw(prompts, 1, (*draw_seed, places[id(prompts[0])]))
+        def draw(chunk: int, places: range) -> list[Sample]:
+            seed = (self.settings.seed, EVALUATION, chunk)
+            found = self._draw(self.held[places.start : places.stop], 1, seed, places.start - chunk)
             return [samples[0] for samples in found]
 
         if self.start is not None:
             self.start.rendering = self.policy.rendering = self.renderer.settings
         with self._phase("evaluating", number, len(self.held)) as after:
             return evaluate(
-                self._at(number),
+                self._chunked(number, EVALUATION_FILE, len(self.held)),
                 self.held,
                 draw,
                 policy=self.policy,
                 start=self.start if number else None,
                 reward=self.task.reward,
                 preferences=self.task.preferences,
-                before=self._at(0) if number else None,
-                chunk=self.settings.chunk,
+                before=self._chunked(0, EVALUATION_FILE, len(self.held)) if number else None,
                 after=after,
             )
 
@@ -228,17 +234,19 @@ class Job:
 
     def _draw(
         self,
-        prompts: Sequence[Dialogue],
+        prompts: Sequence[Asked],
         n: int,
         seed: tuple[int, ...],
+        first: int,
         **settings: Any,
     ) -> list[list[Sample]]:
-        """Replies that depend on model, prompts and seed only."""
+        """Replies that depend on model, prompts, seed, and the place of the first among those that the seed is for."""
         return TransformersSampler(self.policy, renderer=self.renderer).sample(
-            prompts,
+            [one.prompt for one in prompts],
             n=n,
             max_new_tokens=self.settings.max_new_tokens,
             seed=int(np.random.SeedSequence(seed).generate_state(1)[0]),
+            first=first,
             **settings,
         )
 
@@ -252,18 +260,19 @@ class Job:
         return self.folder.path / "rounds" / str(number)
 
     def _chunked(self, number: int, name: str, total: int) -> Chunked:
-        return Chunked(self._at(number) / name, total, self.settings.chunk)
+        return Chunked(self._at(number) / name, total, self.settings.chunk, self.processes)
 
     @contextmanager
     def _phase(self, name: str, number: int, total: int) -> Iterator[Callable[[int], None]]:
         """Shows how far a phase of a round is, times it, and stops it between chunks on Ctrl-C."""
         began = time.monotonic()
-        with Display(quiet=self.task.quiet) as display, stop_asked(display.say) as stopped:
+        quiet = self.task.quiet or not self.processes.main
+        with Display(quiet=quiet) as display, stop_asked(display.say) as stopped:
             display.phase(f"round {number}: {name}", total)
 
             def after(done: int) -> None:
                 display.advance(done, total)
-                if stopped():
+                if self.processes.agreed(stopped()):
                     raise Interrupted(
                         f"stopped {name} in round {number} after {done} of {total} prompts. Saved in "
                         f"{self.folder.path}; the same command goes on from there"

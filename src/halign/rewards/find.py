@@ -131,11 +131,14 @@ def _local_grader(given: Mapping[str, Any]) -> Reward:
 
 def _asking(kind: Any, given: Mapping[str, Any]) -> Any:
     from halign.llm import Client, Endpoint
+    from halign.processes import launched
 
     options = dict(given)
     known = {f.name for f in fields(Endpoint)}
     place = {"url": options.pop("endpoint"), **{k: options.pop(k) for k in list(options) if k in known}}
     budget = options.pop("budget", None)
+    if budget is not None:
+        budget /= launched()  # each of several processes asks its share of the questions
     if "model" not in place:
         raise HalignError("reward: an endpoint needs model=, the model's name there")
     return _called(kind, options, Client(Endpoint(**place), budget=budget))

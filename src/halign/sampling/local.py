@@ -64,6 +64,7 @@ class TransformersSampler:
         logps: bool = False,
         fast_prompts: bool = False,
         refill: bool = True,
+        first: int = 0,
         progress: Progress | None = None,
     ) -> list[list[Sample]]:
         """``n`` replies to each prompt, in the order of the prompts.
@@ -75,7 +76,7 @@ class TransformersSampler:
             stop: a reply ends where one of these strings appears; its text is cut before it, its ids are kept up to and
                 including the token that completed it.
             logps: keep each token's log-probability under the distribution it was drawn from.
-            batch_size, fast_prompts, refill: see ``Settings``.
+            batch_size, fast_prompts, refill, first: see ``Settings``.
 
         Raises:
             HalignError: a setting is out of range, or a prompt cannot be rendered or leaves no room for a reply.
@@ -92,6 +93,7 @@ class TransformersSampler:
             fast_prompts=fast_prompts,
             stop=stop,
             refill=refill,
+            first=first,
         )
         ids = [self.renderer.prompt(p) for p in prompts]
         reader = Reader(self.renderer.decode_response, stop)

@@ -92,5 +92,6 @@ class Picker:
 
     def _noise(self, row: Row, vocabulary: int) -> np.ndarray:
         if row.noise is None:
-            row.noise = RowNoise((self.settings.seed, *divmod(row.index, self.settings.n)), vocabulary)
+            prompt, sample = divmod(row.index, self.settings.n)
+            row.noise = RowNoise((self.settings.seed, self.settings.first + prompt, sample), vocabulary)
         return row.noise.next()

@@ -27,6 +27,8 @@ class Settings:
             Faster for small models on a CPU; log-probabilities move by about 1e-2.
         stop: strings at which a reply ends.
         refill: let waiting prompts take the places of replies that are done. Replies do not depend on it.
+        first: place of the first prompt among all that are asked, where these are some of them: their replies are then those that
+            they would get among all.
 
     Raises:
         HalignError: a setting is out of range.
@@ -43,6 +45,7 @@ class Settings:
     fast_prompts: bool = False
     stop: Sequence[str] = ()
     refill: bool = True
+    first: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
@@ -56,6 +59,7 @@ class Settings:
             "seed": self.seed >= 0,
             "batch_size": self.batch_size is None or self.batch_size >= 1,
             "stop": all(self.stop),
+            "first": self.first >= 0,
         }
         for name, fine in bounds.items():
             if not fine:

@@ -138,16 +138,21 @@ def _shown(answered: Answered, draw: int, turn: int) -> Dialogue:
 def rule_marks(prompts: Sequence[Dialogue], replies: Sequence[str], bench: Bench) -> list[list[Mark]]:
     """For each reply a mark for every rule that is in force and has something to say there."""
     judge: Any = bench.judge or rules()
-    for text in (
-        dict.fromkeys(g for p in prompts for g in p.guardrails) if hasattr(judge, "unchecked") else ()
-    ):
-        if judge.unchecked([text]):
-            bench.remark(f"no check for the rule: {text}")
+    remark_unchecked(prompts, bench)
     if hasattr(judge, "numbers"):
         found = GuardrailMarks(judge.numbers).marks(ADHERENCE, prompts, replies)
     else:
         found = marks_of(judge, prompts, replies)
     return [[m for m in marks if m.guardrail is not None] for marks in found]
+
+
+def remark_unchecked(prompts: Sequence[Dialogue], bench: Bench) -> None:
+    """Say which of the rules in force the judge cannot check."""
+    if not hasattr(bench.judge, "unchecked"):
+        return
+    for text in dict.fromkeys(g for p in prompts for g in p.guardrails):
+        if bench.judge.unchecked([text]):
+            bench.remark(f"no check for the rule: {text}")
 
 
 def rule_record(dimension: str, mark: Mark, own: Mapping[str, Any]) -> GradeRecord:
