@@ -37,7 +37,7 @@ from halign.recipes.display import RichBoard
 from halign.recipes.engine import Outcome, run
 from halign.recipes.field import START, Method, Trial
 from halign.recipes.field_report import Field, results
-from halign.recipes.field_results import OF_REPLIES, Row, Runs, read_runs, rows
+from halign.recipes.field_results import OF_REPLIES, SHARES, Row, Runs, read_runs, rows
 from halign.recipes.run import resolve, store
 from halign.recipes.stages import Stage, Store
 
@@ -201,7 +201,8 @@ def versus(arm: Row, of_arm: Runs, control: Row, of_control: Runs) -> dict[str, 
     found = {}
     for name in SHOWN:
         mine, other = ([OF_REPLIES[name](r) or 0.0 for r in of] for of in (ours, theirs))
-        found[name] = difference(mine, other, clusters).to_dict()
+        scale = (0.0, 1.0) if name in SHARES else None
+        found[name] = difference(mine, other, clusters, scale=scale).to_dict()
     return found
 
 

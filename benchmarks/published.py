@@ -1,9 +1,10 @@
 """Published numbers about judges, made again from the verdicts that were published with them.
 
-    python -m benchmarks.published --llmbar DIR --xstest DIR --alpaca-eval DIR
+    python -m benchmarks.published --llmbar DIR --xstest DIR --alpaca-eval DIR --star DIR --taskmaster DIR
 
-DIR is a checkout or a bare clone of princeton-nlp/LLMBar, paul-rottger/exaggerated-safety or tatsu-lab/alpaca_eval. Of each
-number that is found in the repository beside its verdicts, it says whether ours is the same to the last digit stated.
+DIR is a checkout or a bare clone of princeton-nlp/LLMBar, paul-rottger/exaggerated-safety, tatsu-lab/alpaca_eval, RasaHQ/STAR or
+google-research-datasets/Taskmaster. Of each number that was published on the judgments there, it says whether ours is the same
+to the last digit stated. On what people said in STAR and Taskmaster only counts were; what they said is shown without a peer.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import csv
 import io
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import numpy as np
 from halign.audits import Label, against_people, position_bias
 from halign.errors import HalignError
 from halign.evaluate.agreement import cohen_kappa, krippendorff_alpha
+from halign.evaluate.intervals import share
 from halign.judges import Verdict
 from halign.judges.records import JudgedItem, PairRecord
 
@@ -33,6 +35,15 @@ XSTEST_PUBLISHED = {  # evaluation/analysis.ipynb: agreement of two annotators i
     "mistralguard": (93.8, 0.89),
     "gpt4": (98.4, 0.97),
 }
+STAR_PUBLISHED = {
+    "dialogs": 5820,
+    "utterances and queries": 127833,
+    "domains": 13,
+}  # arXiv 2010.11853, abstract
+CALM = "stay calm and helpful throughout the dialogue?"
+"""How the one question ends that nearly all of STAR's users were asked."""
+TASKMASTER_PUBLISHED = {"TM-4-2024/data/": 6500, "TM-4-2024/reward/": 3000}  # TM-4-2024/README.md
+REWARDS = ("TM-3-2020/reward/", "TM-4-2024/reward/")
 SIDES = {"1": Verdict.A, "2": Verdict.B}
 ALPACA = "weighted_alpaca_eval_gpt4_turbo"
 LEADERBOARD = f"src/alpaca_eval/leaderboards/data_AlpacaEval_2/{ALPACA}_leaderboard.csv"
@@ -52,6 +63,29 @@ class Repository:
         """Its content; None where the clone lacks it (large files may be left out)."""
         return self._git("show", f"HEAD:{path}")
 
+    def read_all(self, paths: Sequence[str]) -> Iterator[bytes]:
+        """The content of each, in order, by one process.
+
+        Raises:
+            HalignError: the clone lacks one.
+        """
+        asked = "".join(f"HEAD:{p}\n" for p in paths).encode()
+        done = subprocess.run(
+            ["git", "-C", str(self.folder), "cat-file", "--batch"],
+            input=asked,
+            capture_output=True,
+            check=True,
+        )
+        said, at = done.stdout, 0
+        for path in paths:
+            end = said.index(b"\n", at)
+            head = said[at:end].split()
+            if head[-1] == b"missing":
+                raise HalignError(f"{self.folder} has no {path}")
+            at = end + 1 + int(head[-1])
+            yield said[end + 1 : at]
+            at += 1  # a line feed ends every object
+
     def _git(self, *words: str) -> bytes | None:
         done = subprocess.run(["git", "-C", str(self.folder), *words], capture_output=True, check=False)
         return done.stdout if done.returncode == 0 else None
@@ -64,6 +98,7 @@ class Tally:
     what: str
     same: int = 0
     other: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, name: str, ours: float, theirs: float, within: float = 1e-9) -> None:
         """Counts one number; the same if not further apart than ``within``."""
@@ -74,7 +109,7 @@ class Tally:
 
     def __str__(self) -> str:
         head = f"{self.what}: {self.same} of {self.same + len(self.other)} numbers are the same"
-        return "\n".join([head, *(f"  {line}" for line in self.other[:20])])
+        return "\n".join([head, *(f"  {line}" for line in [*self.other[:20], *self.notes])])
 
 
 def llmbar(repository: Repository) -> Tally:
@@ -166,7 +201,7 @@ def xstest(repository: Repository) -> Tally:
 
 
 def alpaca_eval(repository: Repository) -> Tally:
-    """Win rates of AlpacaEval 2 and their standard errors (of independent instructions)."""
+    """Win rates of AlpacaEval 2, their standard errors (of independent instructions), and win rates of verdicts."""
     tally = Tally("AlpacaEval 2, leaderboard")
     stated = {r[""]: r for r in _rows(repository, LEADERBOARD)}
     for model, row in stated.items():
@@ -178,7 +213,62 @@ def alpaca_eval(repository: Repository) -> Tally:
         tally.add(f"{model} win rate", 100 * float(y.mean()), float(row["win_rate"]))
         error = 100 * float(y.std(ddof=1)) / len(y) ** 0.5
         tally.add(f"{model} standard error", error, float(row["standard_error"]))
+        verdicts = 100 * float(np.where(y == 0.5, 0.5, y > 0.5).mean())
+        tally.add(f"{model} discrete win rate", verdicts, float(row["discrete_win_rate"]))
     return tally
+
+
+def star(repository: Repository) -> Tally:
+    """Sizes stated in the paper's abstract; what users answered, of which nothing is stated there or in the repository.
+
+    A dialogue counts where it is complete; an utterance is the user's or the wizard's, typed or picked.
+    """
+    counts, domains, yes, workers = {"dialogs": 0, "utterances and queries": 0}, set(), [], []
+    said = {("User", "utter"), ("Wizard", "utter"), ("Wizard", "pick_suggestion"), ("Wizard", "query")}
+    files = [f for f in repository.files if f.startswith("dialogues/") and f.endswith(".json")]
+    for raw in repository.read_all(files):
+        dialogue = json.loads(raw)
+        if dialogue["CompletionLevel"] != "Complete":
+            continue
+        counts["dialogs"] += 1
+        counts["utterances and queries"] += sum(
+            (e.get("Agent"), e.get("Action")) in said for e in dialogue["Events"]
+        )
+        domains |= set(dialogue["Scenario"].get("Domains") or ()) - {None}
+        for row in dialogue.get("UserQuestionnaire") or ():
+            if str(row["Question"]).endswith(CALM):
+                yes.append(bool(row["Answer"]))
+                workers.append(dialogue["AnonymizedUserWorkerID"])
+    tally = Tally("STAR, sizes")
+    for name, stated in STAR_PUBLISHED.items():
+        tally.add(name, {**counts, "domains": len(domains)}[name], stated)
+    tally.notes.append(
+        f"no published number: the assistant stayed calm and helpful, say users: {_share(yes, workers)}"
+    )
+    return tally
+
+
+def taskmaster(repository: Repository) -> Tally:
+    """Sizes stated in a README; the share of turns that were rated good, of which nothing is stated."""
+    tally = Tally("Taskmaster, sizes")
+    for folder, stated in TASKMASTER_PUBLISHED.items():
+        tally.add(folder, len(_listed(repository, folder)), stated)
+    for folder in REWARDS:
+        rows = _listed(repository, folder)
+        good = _share([r["reward"] > 0 for r in rows], [r["conversation_id"] for r in rows])
+        tally.notes.append(f"no published number: turns rated good in {folder}: {good}")
+    return tally
+
+
+def _listed(repository: Repository, folder: str) -> list[dict[str, Any]]:
+    """The rows of all files of a folder."""
+    files = [f for f in repository.files if f.startswith(folder) and f.endswith(".json")]
+    return [row for raw in repository.read_all(files) for row in json.loads(raw)]
+
+
+def _share(values: list[bool], clusters: list[str]) -> str:
+    i = share(values, clusters)
+    return f"{100 * i.value:.1f} % [{100 * i.low:.1f}, {100 * i.high:.1f}] of {i.n:,}"
 
 
 def _rows(repository: Repository, path: str) -> Iterator[dict[str, str]]:
@@ -193,10 +283,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name in ("llmbar", "xstest", "alpaca-eval"):
+    for name in ("llmbar", "xstest", "alpaca-eval", "star", "taskmaster"):
         parser.add_argument(f"--{name}", type=Path)
     given = parser.parse_args()
-    for folder, check in ((given.llmbar, llmbar), (given.xstest, xstest), (given.alpaca_eval, alpaca_eval)):
+    for folder, check in (
+        (given.llmbar, llmbar),
+        (given.xstest, xstest),
+        (given.alpaca_eval, alpaca_eval),
+        (given.star, star),
+        (given.taskmaster, taskmaster),
+    ):
         if folder is not None:
             print(check(Repository(folder)), flush=True)
 

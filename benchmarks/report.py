@@ -2,7 +2,8 @@
 
 A folder is made up on disk (not timed): comparisons of three models in both orders with what the judge wrote, and a yes or no
 for each model and rule. Timed are reading the folder and writing the whole page, in a fresh process each round; then, with a
-Chromium, opening the file until the explorer is ready, and filtering all verdicts. Exit status 1 if the floor is missed.
+Chromium, opening the file until the explorer is ready, filtering all verdicts, and searching all texts while letters are typed.
+Exit status 1 if the floor is missed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,23 @@ from rich.console import Console
 
 console = Console(highlight=False)
 CHANGE = "s.dispatchEvent(new Event('change'))"
+SEARCH = """(async () => {
+  const sleep = (ms) => new Promise((go) => setTimeout(go, ms));
+  const input = document.querySelector('#filters [name=text]'), words = %s, count = document.getElementById('count');
+  let last = performance.now(), stall = 0;
+  const timer = setInterval(() => { const now = performance.now(); stall = Math.max(stall, now - last - 5); last = now; }, 5);
+  for (let n = 1; n <= words.length; n++) {
+    input.value = words.slice(0, n);
+    input.dispatchEvent(new Event('input'));
+    await sleep(80);
+  }
+  const typed = performance.now(), wanted = new URLSearchParams({ text: words }).toString();
+  while (!location.hash.includes(wanted)) await sleep(5);
+  clearInterval(timer);
+  return [performance.now() - typed, stall];
+})()"""
+"""Types a letter every 80 ms: milliseconds from the last one to the result, and the longest time in which nothing else ran."""
+
 MOST = 20.0
 """Seconds that a report on 100,000 verdicts may take."""
 
@@ -59,6 +77,7 @@ def browse(file: Path, profile: Path) -> dict[str, float]:
 
     browser = Browser(profile)
     try:
+        browser.send("Performance.enable", timeDomain="threadTicks")
         start = time.perf_counter()
         browser.open(file.as_uri())
         browser.until("document.getElementById('explorer').hidden === false")
@@ -67,13 +86,33 @@ def browse(file: Path, profile: Path) -> dict[str, float]:
         filtered = browser.run(f"(() => {{ {choose} {_timed(CHANGE)} }})()")
         jumped = "const l = document.getElementById('list'); l.scrollTop = l.scrollHeight / 2; "
         jumped += "l.dispatchEvent(new Event('scroll'))"
+        used = _cpu(browser)
+        first, first_lag = browser.run(SEARCH % '"this is tuned on item-7"')
+        used = _cpu(browser) - used
+        later, later_lag = browser.run(SEARCH % '"gladly, of course, this is start on item-1"')
         return {
+            "first_search": first / 1e3,
+            "first_search_cpu": used,
+            "first_search_longest_stall": first_lag / 1e3,
+            "search": later / 1e3,
+            "search_longest_stall": later_lag / 1e3,
             "ready": ready,
             "filter": filtered / 1e3,
             "jump": browser.run(f"(() => {{ {_timed(jumped)} }})()") / 1e3,
         }
     finally:
         browser.close()
+
+
+def _cpu(browser: Any) -> float:
+    """Seconds of CPU that the page's own thread has used for tasks."""
+    return float(
+        next(
+            m["value"]
+            for m in browser.send("Performance.getMetrics")["metrics"]
+            if m["name"] == "TaskDuration"
+        )
+    )
 
 
 def _timed(statement: str) -> str:

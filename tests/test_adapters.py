@@ -12,12 +12,12 @@ from torch import nn
 
 import halign as hl
 from halign.adapters.build import add_adapters, check_adapters, has_adapters, kind_of
-from halign.config import TrainSettings
 from halign.errors import HalignError
 from halign.likelihood import path_logps
 from halign.models import Policy, load
 from halign.readers import read
 from halign.scoring import in_use, unwrap
+from halign.train_settings import TrainSettings
 from halign.training import train
 from tests.conftest import TEXTS, conversation_rows, make_llama
 from tests.test_adapters_virtual import drawn, plain

@@ -13,13 +13,13 @@ from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForC
 import halign as hl
 from halign.adapters.build import add_adapters
 from halign.adapters.virtual import virtual_tokens
-from halign.config import TrainSettings
 from halign.errors import HalignError
 from halign.items import Path as TokenPath
 from halign.likelihood import path_logps
 from halign.models import Policy, load
 from halign.readers import read
 from halign.sampling.local import Settings, sample_ids
+from halign.train_settings import TrainSettings
 from halign.training import train
 from tests.conftest import conversation_rows, enlarge, make_llama
 from tests.test_training import SETTINGS, trainer_for

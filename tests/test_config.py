@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from halign.config import TrainSettings, parse_objective, parse_overrides, read_yaml, resolve
+from halign.config import parse_objective, resolve
 from halign.errors import HalignError
 from halign.objectives.registry import find, names
+from halign.setting_words import parse_overrides, read_yaml
+from halign.train_settings import TrainSettings
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from halign import head as head_module
-from halign.head import LogitTransform, head_likeliest, head_logps
+from halign import head_readings
+from halign.head import LogitTransform, head_logps
+from halign.head_readings import head_likeliest
 
 TRANSFORMS = [
     LogitTransform(),
@@ -47,10 +49,12 @@ def gradients(out: Tensor, pull: Tensor, *inputs: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("rows", [1, 7, 16, 50, 64])
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("kept", [0, 1 << 20])
 def test_values_and_gradients(
-    bias: bool, transform: LogitTransform, rows: int, monkeypatch: pytest.MonkeyPatch
+    kept: int, bias: bool, transform: LogitTransform, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(head_module, "chunk_rows", lambda *a: rows)
+    monkeypatch.setattr(head_module, "KEPT_BYTES", kept)
     head, hidden, read, targets, pull = case(bias)
     inputs = (hidden, *head.parameters())
     expected = plain(head, hidden, read, targets, transform)
@@ -149,6 +153,36 @@ def test_bf16_rounds_the_products_only() -> None:
     assert 0 < difference.mean() < 0.02
 
 
+def test_a_second_backward_pass_gives_the_same_although_the_first_wrote_over_what_was_kept() -> None:
+    head, hidden, read, targets, pull = case(False)
+    loss = (pull * head_logps(head, hidden, read, targets)).sum()
+    first, second = (torch.autograd.grad(loss, (hidden, head.weight), retain_graph=True) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 20])
+def test_in_bf16_the_gradient_of_what_is_nearly_certain_is_no_rounding(
+    kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 - p of a p that was rounded to bf16 would be wrong by up to .002, here as much as it is worth."""
+    monkeypatch.setattr(head_module, "KEPT_BYTES", kept)
+    torch.manual_seed(0)
+    head = nn.Linear(8, 40, bias=False, dtype=torch.bfloat16)
+    nn.init.normal_(head.weight, std=0.5)
+    hidden = (4 * head.weight[:20]).detach().requires_grad_()  # each position points to a token of its own
+    read = targets = torch.arange(20)
+    logits = torch.nn.functional.linear(hidden.detach(), head.weight).detach().float().requires_grad_()
+    expected = logits.log_softmax(-1)[read, targets]
+    certain = expected > -0.05
+    assert certain.sum() >= 5
+    (d_logits,) = torch.autograd.grad(expected.sum(), logits)
+    exact = d_logits.double() @ head.weight.double()
+    (found,) = gradients(head_logps(head, hidden, read, targets), torch.ones(20), hidden)
+    error = (found.double() - exact).norm(dim=-1) / exact.norm(dim=-1)
+    assert error[certain].max() < 0.01
+
+
 class Largest(TorchDispatchMode):
     """The largest tensor that any operation made."""
 
@@ -192,7 +226,7 @@ def test_a_chunk_is_sized_by_the_vocabulary() -> None:
 def test_likeliest_tokens_come_with_the_same_log_probabilities(
     bias: bool, transform: LogitTransform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(head_module, "chunk_rows", lambda *a: 16)
+    monkeypatch.setattr(head_readings, "chunk_rows", lambda *a: 16)
     head, hidden, read, targets, _ = case(bias)
     logps, likeliest = head_likeliest(head, hidden, read, targets, transform)
     assert torch.allclose(logps, plain(head, hidden, read, targets, transform), atol=1e-5)

@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM
 import halign as hl
 from halign.adapters import merging
 from halign.adapters.build import add_adapters
-from halign.config import TrainSettings
 from halign.errors import HalignError
 from halign.models import Policy, load
 from halign.readers import read
+from halign.train_settings import TrainSettings
 from halign.training import train
 from tests.conftest import conversation_rows, make_llama
 from tests.test_training import SETTINGS

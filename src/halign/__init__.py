@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from halign.cores import spin_briefly
+
 if TYPE_CHECKING:
     from halign import judges
     from halign.adapters.merging import merge
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from halign.training import Run, train
 
 __version__ = "0.1.0"
+
+spin_briefly()
 
 # loaded on first use, so that `halign --help` does not wait for torch
 _HOME = {

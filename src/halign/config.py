@@ -1,25 +1,23 @@
-"""Settings of a training run: what they are called, what they mean, which are wrong together.
+"""The configuration of a training run: objectives, their settings, and those of training, checked and complete.
 
-Every setting is a YAML key and a ``key=value`` override. Unknown keys are errors that suggest the nearest one; so are settings
-that would have no effect.
+Every setting is a YAML key and a ``key=value`` override (``setting_words``). Unknown keys are errors that suggest the nearest
+one; so are settings that would have no effect (``config_checks``).
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from halign.config_checks import reject_ineffective, reject_mixed_texts, reject_mixed_values
 from halign.errors import HalignError
 from halign.objectives.registry import Objective, find
-from halign.train_settings import LOW_RANK, VIRTUAL, TrainSettings
+from halign.train_settings import VIRTUAL, TrainSettings
 
 
 class RunConfig(BaseModel):
@@ -86,75 +84,6 @@ def parse_objective(text: str | Mapping[str, float]) -> dict[str, float]:
     return mixture
 
 
-def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
-    """``key=value`` words -> a nested dict; values are read as YAML, dots nest.
-
-    >>> parse_overrides(["beta=0.2", "dpo.label_smoothing=.1", "roles=[user, assistant]", "lr=1e-4"])
-    {'beta': 0.2, 'dpo': {'label_smoothing': 0.1}, 'roles': ['user', 'assistant'], 'lr': 0.0001}
-    """
-    found: dict[str, Any] = {}
-    for word in pairs:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise HalignError(f"{word!r}: settings are written key=value")
-        place = found
-        outsider, colon, rest = key.rpartition(":")  # package.module:function.beta has dots of its own
-        *outer, last = rest.split(".")
-        if outer:
-            outer[0] = outsider + colon + outer[0]
-        else:
-            last = outsider + colon + last
-        for part in outer:
-            place = place.setdefault(part, {})
-            if not isinstance(place, dict):
-                raise HalignError(f"{word!r}: {part} has a value already")
-        place[last] = _scalar(value)
-    return found
-
-
-def _scalar(text: str) -> Any:
-    try:
-        return float(text) if "e" in text.lower() else _read_value(text)  # YAML 1.1 reads 1e-4 as a string
-    except (ValueError, yaml.YAMLError):
-        return _read_value(text)
-
-
-def _read_value(text: str) -> Any:
-    """A value as YAML reads it; but words keep the spaces at their ends, and a colon among them makes no mapping of them.
-
-    >>> [_read_value(text) for text in ("3", "{a: 1}", "Fine: ", '"A: "', "null")]
-    [3, {'a': 1}, 'Fine: ', 'A: ', None]
-    """
-    found = yaml.safe_load(text)
-    words = isinstance(found, str) and found == text.strip()
-    return text if words or (isinstance(found, dict) and not text.lstrip().startswith("{")) else found
-
-
-_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
-"""Numbers that YAML 1.1 reads as strings, such as 1e-4."""
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A settings file.
-
-    Raises:
-        HalignError: if it is missing, no YAML, or no mapping.
-    """
-    try:
-        found = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise HalignError(f"{path}: {error}") from error
-    if not isinstance(found, dict):
-        raise HalignError(f"{path}: a mapping of settings was expected")
-    return {k: _reread(v) for k, v in found.items()}
-
-
-def _reread(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _reread(v) for k, v in value.items()}
-    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
-
-
 def resolve(objective: str | Mapping[str, float], settings: Mapping[str, Any]) -> RunConfig:
     """Check settings and fill in every default.
 
@@ -195,9 +124,9 @@ def resolve(objective: str | Mapping[str, float], settings: Mapping[str, Any]) -
             "balance sets kto's desirable_weight and undesirable_weight; give either it or them"
         )
     complete = {name: _complete(objectives[name], own[name]) for name in mixture}
-    _reject_mixed_texts(list(objectives.values()))
-    _reject_mixed_values(list(objectives.values()))
-    _reject_ineffective(train, set(train_given), objectives, complete)
+    reject_mixed_texts(list(objectives.values()))
+    reject_mixed_values(list(objectives.values()))
+    reject_ineffective(train, set(train_given), objectives, complete)
     if train.max_tokens is None:
         train = train.model_copy(update={"max_tokens": 16384 if torch.cuda.is_available() else 2048})
     if train.learning_rate is None:
@@ -255,100 +184,6 @@ def _checker(expected: Any) -> TypeAdapter[Any]:
 def _readable(error: ValidationError) -> str:
     lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
     return "; ".join(lines)
-
-
-def _reject_mixed_texts(objectives: Sequence[Objective]) -> None:
-    """A text method rewrites the rows, of which another objective would then see nothing."""
-    for objective in objectives:
-        if objective.text and len(objectives) > 1:
-            raise HalignError(
-                f"{objective.name} rewrites the data, so it cannot share a mixture; train with it alone, and with the others "
-                "before or after"
-            )
-
-
-def _reject_mixed_values(objectives: Sequence[Objective]) -> None:
-    """A reward model has one head, which means one thing, and no words."""
-    valued = [o for o in objectives if o.reads_values]
-    for other in objectives:
-        if valued and (not other.reads_values or other.kind != valued[0].kind):
-            raise HalignError(
-                f"{valued[0].name} trains a reward model's head, so {other.name} cannot share a mixture with it; train them one "
-                "after the other"
-            )
-
-
-def _reject_ineffective(
-    train: TrainSettings,
-    given: set[str],
-    mixture: Mapping[str, Objective],
-    settings: Mapping[str, Mapping[str, Any]],
-) -> None:
-    """A setting that was given and would do nothing is a mistake in somebody's mind."""
-    objectives = list(mixture.values())
-    kinds = {o.kind for o in objectives}
-    log_ratios = any(o.needs_reference for o in objectives)
-    compared = log_ratios or any(o.compares_distributions(settings[name]) for name, o in mixture.items())
-    against = any(o.needs_reference and o.kind in ("pairs", "lists") for o in objectives)
-    only_tokens = kinds == {"tokens"}
-    rewritten = any(o.text for o in objectives)
-    valued = any(o.reads_values for o in objectives)
-    low_rank = train.adapter_kind in LOW_RANK
-    rules: dict[str, tuple[bool, str]] = {
-        "lora_rank": (low_rank, f"adapter={train.adapter} has no rank; it has virtual_tokens"),
-        "lora_alpha": (low_rank, "it needs lora_rank"),
-        "lora_dropout": (low_rank, "it needs lora_rank"),
-        "lora_targets": (low_rank, "it needs lora_rank"),
-        "modules_to_save": (low_rank, "it needs lora_rank; without adapters every module is trained in full"),
-        "virtual_tokens": (train.adapter in VIRTUAL, "only adapter=prompt and adapter=prefix have them"),
-        "adalora_target_rank": (train.adapter == "adalora", "only adapter=adalora moves ranks"),
-        "embedding_learning_rate": (train.optimizer == "muon", "only optimizer=muon has it"),
-        "adam_beta2": (train.optimizer != "sgd", "sgd has no second moment"),
-        "roles": ("tokens" in kinds and not rewritten, "only token objectives (sft) choose roles"),
-        "response_prefix": (not rewritten, "the method itself says what a response begins with"),
-        "past_masking": (only_tokens, "only token objectives train on one forward pass that may be noisy"),
-        "dropout": (only_tokens, "preference objectives compare two forward passes, so dropout stays off"),
-        "reference": (compared, "no objective here uses a reference"),
-        "pairs": (
-            "pairs" in kinds or ("singles" in kinds and not valued),
-            "no objective here takes pairs or singles",
-        ),
-        "balance": (any(o.name == "kto" for o in objectives), "only kto weighs good against bad"),
-        "threshold": ("singles" in kinds and not valued, "no objective here takes good and bad singles"),
-        "stop_below": (against, "only pairs and lists with a reference have log-ratios of chosen responses"),
-        "stop_drift": (log_ratios, "no objective here uses a reference"),
-    }
-    for name, (effective, why) in rules.items():
-        default = TrainSettings.model_fields[name].get_default(call_default_factory=True)
-        # spelling out a default is no mistake: a recorded config.yaml does
-        if name in given and not effective and getattr(train, name) not in (False, None, default):
-            raise HalignError(f"{name} would have no effect: {why}")
-    _check_adapter(train)
-    if train.adapter in VIRTUAL and valued:
-        raise HalignError(f"adapter={train.adapter} does not go with reward models; use adapter=lora")
-
-
-def _check_adapter(train: TrainSettings) -> None:
-    """Settings of adapters that do not go together."""
-    kind = train.adapter_kind
-    target = train.adalora_target_rank
-    wrong: dict[str, bool] = {
-        "reference=adapter needs lora_rank or adapter: without adapters there is nothing to switch off": (
-            train.reference == "adapter" and kind is None
-        ),
-        f"adapter={kind} needs lora_rank": kind in LOW_RANK and not train.lora_rank,
-        f"adapter=adalora takes ranks away: adalora_target_rank={target or 1} has to be below lora_rank={train.lora_rank}": (
-            kind == "adalora" and train.lora_rank <= (target or 1)
-        ),
-        "adapter=adalora does not go with optimizer=muon, which takes its singular values for a matrix; use adamw": (
-            kind == "adalora" and train.optimizer == "muon"
-        ),
-        "adapter=prefix does not go with gradient_checkpointing: a model that recomputes its layers drops keys and values "
-        "from before; use adapter=prompt": kind == "prefix" and train.gradient_checkpointing,
-    }
-    for says, so in wrong.items():
-        if so:
-            raise HalignError(says)
 
 
 def _raised_rate(kind: str | None) -> float:

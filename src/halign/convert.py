@@ -9,9 +9,7 @@
 >>> len(to_pairs(ranked, how="best_rest").examples), len(to_pairs(ranked, how="adjacent").examples)
 (2, 2)
 
-At every agent turn of a Conversation that has alternatives, the prompt is the turns before it and the
-message's own content is the best reply. Everything else is a list of candidates in levels: those of one
-level tie, and the first level is the best. Pairs take
+What an example offers for choice is in ``choices``: replies to one prompt in levels. Pairs take
 
 - ``best_rest``: each of the best with each that is worse;
 - ``all``: each with each that is worse;
@@ -24,13 +22,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import replace
 from typing import Generic, NamedTuple, TypeVar
 
-from halign.dialogue import Dialogue, Message
+from halign.choices import Candidate, Choice, choices, count_unranked, grouped, refuse_demonstration
+from halign.dialogue import Message
 from halign.errors import HalignError
-from halign.examples import Alternative, Conversation, Demonstration, Example, Preference, Ranking, Rating
+from halign.examples import Conversation, Demonstration, Example, Preference, Ranking, Rating
 from halign.items import Kind
 
 HOWS = ("best_rest", "all", "adjacent")
@@ -46,26 +44,6 @@ class Converted(NamedTuple, Generic[T]):
     dropped: dict[str, int]
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One reply to a prompt, with what is known of it. ``level`` 0 is the best; equal levels tie."""
-
-    message: Message
-    level: int
-    score: float | None = None
-    violates: str | None = None
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The replies to one prompt, best first."""
-
-    prompt: Dialogue
-    candidates: tuple[Candidate, ...]
-    conversation: str
-    weight: float
-
-
 def to_pairs(
     examples: Iterable[Example], how: str = "best_rest", *, soft: bool = True
 ) -> Converted[Preference]:
@@ -79,11 +57,11 @@ def to_pairs(
         raise HalignError(f"no such way to make pairs: {how!r}; {', '.join(HOWS)}")
     dropped: Counter[str] = Counter()
     made: list[Preference] = []
-    for e in _grouped(examples, "to_pairs"):
+    for e in grouped(examples, "to_pairs"):
         if isinstance(e, Preference):
             made.extend([e] if soft or e.preference == 1.0 else _certain(e, dropped))
             continue
-        for choice in _choices(e, dropped):
+        for choice in choices(e, dropped):
             made.extend(_pairs(choice, how, dropped))
     return Converted(made, dict(dropped))
 
@@ -92,12 +70,12 @@ def to_rankings(examples: Iterable[Example]) -> Converted[Ranking]:
     """Rankings of conversations (one per agent turn with alternatives), pairs, and ratings of one prompt."""
     dropped: Counter[str] = Counter()
     made: list[Ranking] = []
-    for e in _grouped(examples, "to_rankings"):
+    for e in grouped(examples, "to_rankings"):
         if isinstance(e, Ranking):
-            _count_unranked(e, dropped)
+            count_unranked(e, dropped)
             made.append(replace(e, unranked=()))
             continue
-        made.extend(_ranking(choice) for choice in _choices(e, dropped))
+        made.extend(_ranking(choice) for choice in choices(e, dropped))
     return Converted(made, dict(dropped))
 
 
@@ -114,7 +92,7 @@ def to_singles(examples: Iterable[Example], threshold: float | None = None) -> C
         if isinstance(e, Rating):
             made.append(e if threshold is None else _rethreshold(e, threshold))
             continue
-        for choice in _choices(_refuse_demonstration(e, "to_singles"), dropped, ties=threshold is not None):
+        for choice in choices(refuse_demonstration(e, "to_singles"), dropped, ties=threshold is not None):
             made.extend(_singles(choice, threshold))
     return Converted(made, dict(dropped))
 
@@ -214,63 +192,6 @@ def _first(types: set[type], *wanted: type) -> str:
     return next((names[t] for t in wanted if t in types), "")
 
 
-def _refuse_demonstration(e: Example, function: str) -> Example:
-    if isinstance(e, Demonstration):
-        raise HalignError(
-            f"{function}: conversation {e.conversation!r} is a demonstration and compares nothing. Give its"
-            f" agent turns"
-            " 'alternatives', or train on it with sft (tokens)"
-        )
-    return e
-
-
-def _grouped(examples: Iterable[Example], function: str) -> Iterator[Example | list[Rating]]:
-    """The examples in order; ratings of one prompt come as one list, where the first of them stood."""
-    groups: dict[tuple[object, ...], list[Rating]] = {}
-    for e in examples:
-        if not isinstance(e, Rating):
-            yield _refuse_demonstration(e, function)
-            continue
-        turns = tuple((m.role, *m.words) for m in e.prompt.messages)
-        groups.setdefault((e.prompt.guardrails, turns), []).append(e)
-    yield from groups.values()
-
-
-def _choices(e: Example | list[Rating], dropped: Counter[str], ties: bool = False) -> Iterator[Choice]:
-    """The choices that an example holds. One whose candidates all tie says nothing, unless ``ties``."""
-    for choice in _all_choices(e, dropped):
-        if len(choice.candidates) < 2:
-            dropped["prompts with one rated reply: nothing to compare it with"] += 1
-        elif choice.candidates[-1].level == 0 and not ties:
-            dropped["choices that tie in all replies"] += 1
-        else:
-            yield choice
-
-
-def _all_choices(e: Example | list[Rating], dropped: Counter[str]) -> Iterator[Choice]:
-    if isinstance(e, Conversation):
-        for turn in sorted(e.alternatives):
-            if e.alternatives[turn]:
-                yield _turn_choice(e, turn)
-    elif isinstance(e, Ranking):
-        _count_unranked(e, dropped)
-        scores: Sequence[float | None] = e.scores or [None] * len(e.responses)
-        rows = zip(e.responses, _levels(e.ranks), scores, strict=True)
-        found = tuple(Candidate(m, level, s, m.extra.get("violates")) for m, level, s in rows)
-        yield Choice(e.prompt, found, e.conversation, e.weight)
-    elif isinstance(e, Preference):
-        if e.preference == 0.5:
-            dropped["pairs with a preference of one half"] += 1
-            return
-        best, worst = (e.chosen, e.rejected) if e.preference > 0.5 else (e.rejected, e.chosen)
-        pair = (Candidate(best, 0), Candidate(worst, 1, violates=e.violates if worst is e.rejected else None))
-        if e.preference not in (0.0, 1.0):
-            dropped["soft preferences, taken as certain"] += 1
-        yield Choice(e.prompt, pair, e.conversation, e.weight)
-    elif isinstance(e, list):
-        yield _rated_choice(e, dropped)
-
-
 def _certain(e: Preference, dropped: Counter[str]) -> Iterator[Preference]:
     """A preference for the likelier side, without saying how sure it is."""
     if e.preference == 0.5:
@@ -290,69 +211,6 @@ def _certain(e: Preference, dropped: Counter[str]) -> Iterator[Preference]:
             rejected_win_rate=e.chosen_win_rate,
             violates=None,
         )
-
-
-def _count_unranked(e: Ranking, dropped: Counter[str]) -> None:
-    if e.unranked:
-        dropped["replies that were not ranked"] += len(e.unranked)
-
-
-def _turn_choice(e: Conversation, turn: int) -> Choice:
-    """The choice at one agent turn: its own content, then the alternatives, best first."""
-    own = e.dialogue.messages[turn]
-    score = own.extra.get("score")
-    alternatives = sorted(e.alternatives[turn], key=_badness)
-    values = [_badness(a) for a in alternatives]
-    best = (
-        [0.0]
-        if alternatives[0].score is None
-        else [min(values[0], -score) if score is not None else -float("inf")]
-    )
-    levels = _levels([*best, *values])[1:]
-    rest = [Candidate(a.message, n, a.score, a.violates) for a, n in zip(alternatives, levels, strict=True)]
-    bare = (
-        replace(own, extra={k: v for k, v in own.extra.items() if k != "score"}) if score is not None else own
-    )
-    return Choice(e.dialogue[:turn], (Candidate(bare, 0, score), *rest), e.conversation, e.weight)
-
-
-def _badness(a: Alternative) -> float:
-    """A number that grows as the reply gets worse; 0 ties with the message's own content, but for scores."""
-    if a.rank is not None:
-        return a.rank - 1.0
-    if a.label is not None:
-        return 0.0 if a.label else 1.0
-    return -(a.score or 0.0)
-
-
-def _levels(values: Sequence[float]) -> list[int]:
-    """Non-decreasing values as levels 0, 1, 2 ...
-
-    >>> _levels([1, 2, 2, 4])
-    [0, 1, 1, 2]
-    """
-    levels = [0]
-    for a, b in pairwise(values):
-        levels.append(levels[-1] + (b != a))
-    return levels
-
-
-def _rated_choice(ratings: list[Rating], dropped: Counter[str]) -> Choice:
-    """Ratings of one prompt as one choice: by score if all have one, else by label. Repeats count once."""
-    first = ratings[0]
-    distinct = list({r.response.words: r for r in reversed(ratings)}.values())[::-1]
-    dropped["replies rated more than once"] += len(ratings) - len(distinct)
-    if not dropped["replies rated more than once"]:
-        del dropped["replies rated more than once"]
-    scored = all(r.score is not None for r in distinct)
-    worth = {id(r): -(r.score or 0.0) if scored else float(not r.desirable) for r in distinct}
-    ordered = sorted(distinct, key=lambda r: worth[id(r)])
-    levels = _levels([worth[id(r)] for r in ordered])
-    found = [
-        Candidate(r.response, n, r.score if scored else None, r.response.extra.get("violates"))
-        for r, n in zip(ordered, levels, strict=True)
-    ]
-    return Choice(first.prompt, tuple(found), first.conversation, first.weight)
 
 
 def _pairs(choice: Choice, how: str, dropped: Counter[str]) -> Iterator[Preference]:

@@ -1,7 +1,8 @@
 """The LM head on the positions that need it, in chunks: log-probabilities without a (tokens x vocabulary) matrix.
 
-The forward pass keeps only the hidden states it was given; the backward pass makes each chunk's logits again. Matrix
-products run in the precision of the model (or of autocast), everything after them in float32.
+The forward pass keeps only the hidden states it was given, and the probabilities where they are small (``KEPT_BYTES``); otherwise
+the backward pass makes each chunk's logits again. Matrix products run in the precision of the model (or of autocast),
+everything after them in float32.
 
 A chunk's logits are sized to stay in cache on a CPU: the element-wise work on them costs more than the product there, and
 seven times more once they fall out of cache (measured, see docs/log.md).
@@ -24,6 +25,8 @@ GPU_CHUNK_ELEMENTS = 64 * 1024 * 1024
 CPU_BLOCK_CHUNKS = 8
 """Chunks whose gradients with respect to the logits are gathered for one product: each product passes over the whole gradient of
 the weight, which a chunk alone is too small to pay for (a GPU's is not)."""
+KEPT_BYTES = 64 * 1024 * 1024
+"""Probabilities of a pack are kept for the backward pass up to this size, else each chunk's logits are made again."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ def block_rows(vocabulary: int, device: torch.device) -> int:
 
 
 class _LinearLogps(torch.autograd.Function):
-    """log p(target) for a linear head; gradient with respect to hidden states, weight and bias."""
+    """log p(target) for a linear head; gradient with respect to hidden states, weight and bias. ``keep``: keep all probabilities,
+    [M, V] in ``dtype``, so that the backward pass need not make them again."""
 
     @staticmethod
     def forward(
@@ -84,24 +88,44 @@ class _LinearLogps(torch.autograd.Function):
         targets: Tensor,
         transform: LogitTransform,
         dtype: torch.dtype,
+        keep: bool,
     ) -> Tensor:
-        compute_weight = weight.to(dtype)
-        out = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
-        for rows, wanted in _chunks(slice(0, len(hidden)), read, chunk_rows(len(weight), hidden.device)):
-            logits = linear_logits(hidden[rows].to(dtype), compute_weight, bias, transform)
+        compute_weight, device = weight.to(dtype), hidden.device
+        out, chances = (torch.empty(len(targets), dtype=torch.float32, device=device) for _ in range(2))
+        ctx.kept = torch.empty(len(hidden), len(weight), dtype=dtype, device=device) if keep else None
+        block_size, made = block_rows(len(weight), device), hidden.new_empty(0)
+        for rows, wanted in chunks(slice(0, len(hidden)), read, chunk_rows(len(weight), device)):
+            start = rows.start % block_size
+            if start == 0:
+                block = hidden[rows.start : rows.start + block_size].to(dtype)
+                made = linear_logits(block, compute_weight, bias, transform)
+            logits = made[start : start + rows.stop - rows.start]
+            probabilities, total = _softmax_and_sum(logits)
             local = read[wanted] - rows.start
-            out[wanted] = logits[local, targets[wanted]].float() - log_sum_exp(logits)[local]
-        ctx.save_for_backward(hidden, weight, bias, read, targets)
+            out[wanted] = logits[local, targets[wanted]].float() - total[local]
+            if ctx.kept is not None:
+                ctx.kept[rows], chances[wanted] = probabilities, probabilities[local, targets[wanted]]
+        ctx.save_for_backward(hidden, weight, bias, read, targets, chances)
         ctx.transform, ctx.dtype = transform, dtype
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (grad,) = grads
-        hidden, weight, bias, read, targets = ctx.saved_tensors
-        everything, size = slice(0, len(hidden)), chunk_rows(len(weight), hidden.device)
-        wanted_of = {rows.start: wanted for rows, wanted in _chunks(everything, read, size)}
+        hidden, weight, bias, read, targets, chances = ctx.saved_tensors
         per_position = grad.new_zeros(len(hidden)).index_add_(0, read, grad)
+        kept, ctx.kept = (
+            ctx.kept,
+            None,
+        )  # written over, so it serves once; a second backward pass makes it again
+        if kept is not None:
+            _to_gradients_(kept, per_position, (read, targets), grad, chances, ctx.transform.scale)
+            inputs, needed = (hidden.to(ctx.dtype), weight.to(ctx.dtype)), ctx.needs_input_grad
+            d_hidden = product(kept, inputs[1].T).to(hidden.dtype) if needed[0] else None
+            d_weight = product(kept.T, inputs[0].T).to(weight.dtype) if needed[1] else None
+            return d_hidden, d_weight, *[None] * 6
+        everything, size = slice(0, len(hidden)), chunk_rows(len(weight), hidden.device)
+        wanted_of = {rows.start: wanted for rows, wanted in chunks(everything, read, size)}
 
         def gradient(rows: slice, logits: Tensor) -> Tensor:
             wanted = wanted_of[rows.start]
@@ -111,7 +135,18 @@ class _LinearLogps(torch.autograd.Function):
         made = linear_backward(
             gradient, (hidden, weight, bias), ctx.transform, ctx.dtype, ctx.needs_input_grad[:3]
         )
-        return *made, None, None, None, None
+        return *made, *[None] * 5
+
+
+def _to_gradients_(
+    kept: Tensor, pulls: Tensor, places: tuple[Tensor, Tensor], grad: Tensor, chances: Tensor, scale: float
+) -> None:
+    """Turn probabilities [M, V] into d/d(head output), in place: what ``_logit_gradients`` gives, for logits that are the head's
+    output times ``scale``. At the targets it is computed from their float32 probabilities (``chances``), since 1 - p of a p near
+    1 that was rounded to bf16 would be mostly rounding."""
+    for rows in slices(slice(0, len(kept)), chunk_rows(kept.shape[1], kept.device)):
+        kept[rows] = kept[rows] * (-scale * pulls[rows, None])
+    kept[places] = ((grad - pulls[places[0]] * chances) * scale).to(kept.dtype)
 
 
 def linear_backward(
@@ -188,23 +223,21 @@ def linear_logits(inputs: Tensor, weight: Tensor, bias: Tensor | None, transform
 
 def log_sum_exp(logits: Tensor) -> Tensor:
     """float32 [rows]."""
-    return _log_sum_exp_and_top(logits)[0]
+    return _softmax_and_sum(logits)[1]
 
 
-def _log_sum_exp_and_top(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """float32 [rows], and the likeliest token of each, the first of equals, int64 [rows]. By way of softmax, which PyTorch
-    computes several times faster than log_softmax on a CPU: the likeliest token's probability is at least 1/V, so its logarithm
-    is exact."""
-    top, at = logits.max(-1, keepdim=True)
-    likeliest = torch.softmax(logits, -1, dtype=torch.float32).gather(-1, at)
-    return (top.float() - likeliest.log())[:, 0], at[:, 0]
+def _softmax_and_sum(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities, float32 [rows, V], and log-sum-exp, float32 [rows]. The second by way of the first, which PyTorch computes
+    several times faster than log_softmax on a CPU: the likeliest token's is at least 1/V, so its logarithm is exact."""
+    made = torch.softmax(logits, -1, dtype=torch.float32)
+    return made, logits.amax(-1).float() - made.amax(-1).log()
 
 
 def slices(whole: slice, size: int) -> list[slice]:
     return [slice(s, min(s + size, whole.stop)) for s in range(whole.start, whole.stop, size)]
 
 
-def _chunks(positions: slice, read: Tensor, size: int) -> list[tuple[slice, slice]]:
+def chunks(positions: slice, read: Tensor, size: int) -> list[tuple[slice, slice]]:
     """(positions, targets) slices; ``read`` is non-decreasing, so the targets of a chunk of positions are contiguous."""
     rows = slices(positions, size)
     edges = torch.tensor([r.start for r in rows] + [r.stop for r in rows[-1:]], device=read.device)
@@ -221,7 +254,7 @@ def _module_logps(
 
     parts = []
     size = max(64, chunk_rows(32_768, hidden.device))
-    for rows, wanted in _chunks(slice(0, len(hidden)), read, size):
+    for rows, wanted in chunks(slice(0, len(hidden)), read, size):
         args = (hidden[rows], read[wanted] - rows.start, targets[wanted])
         parts.append(
             checkpoint(chunk, *args, use_reentrant=False, context_fn=checkpoint_contexts)
@@ -254,50 +287,8 @@ def head_logps(
         return _module_logps(head, hidden, read, targets, transform)
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else head.weight.dtype
-    out: Tensor = _LinearLogps.apply(hidden, head.weight, head.bias, read, targets, transform, dtype)
+    trained = torch.is_grad_enabled() and (hidden.requires_grad or head.weight.requires_grad)
+    plain = head.bias is None and transform.cap is None
+    keep = trained and plain and len(hidden) * len(head.weight) * dtype.itemsize <= KEPT_BYTES
+    out: Tensor = _LinearLogps.apply(hidden, head.weight, head.bias, read, targets, transform, dtype, keep)
     return out
-
-
-@torch.no_grad()
-def head_likeliest(
-    head: nn.Module, hidden: Tensor, read: Tensor, targets: Tensor, transform: LogitTransform | None = None
-) -> tuple[Tensor, Tensor]:
-    """``head_logps`` without a gradient, and what greedy decoding would write at each position, from the same logits.
-
-    Returns:
-        log-probabilities of the targets, nats, float32 [N]; the likeliest token of every position, int64 [M].
-    """
-    logps = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
-    likeliest = torch.empty(len(hidden), dtype=torch.int64, device=hidden.device)
-    size = chunk_rows(_vocabulary(head), hidden.device)
-    for rows, wanted in _chunks(slice(0, len(hidden)), read, size):
-        logits = _logits(head, hidden[rows], transform)
-        total, likeliest[rows] = _log_sum_exp_and_top(logits)
-        local = read[wanted] - rows.start
-        logps[wanted] = logits[local, targets[wanted]].float() - total[local]
-    return logps, likeliest
-
-
-@torch.no_grad()
-def head_entropy(head: nn.Module, hidden: Tensor, transform: LogitTransform | None = None) -> Tensor:
-    """Entropy of the whole next-token distribution at each position, nats, float32 [M]. Arguments are ``head_logps``'s."""
-    out = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-    for rows in slices(slice(0, len(hidden)), chunk_rows(_vocabulary(head), hidden.device)):
-        logits = _logits(head, hidden[rows], transform)
-        out[rows] = torch.special.entr(torch.softmax(logits, -1, dtype=torch.float32)).sum(-1)
-    return out
-
-
-def _vocabulary(head: nn.Module) -> int:
-    return len(head.weight) if type(head) is nn.Linear else 32_768
-
-
-def _logits(head: nn.Module, hidden: Tensor, transform: LogitTransform | None) -> Tensor:
-    """Transformed logits of a chunk of hidden states."""
-    transform = transform or LogitTransform()
-    hidden = hidden * transform.input_scale if transform.input_scale != 1.0 else hidden
-    if type(head) is not nn.Linear:
-        return transform(head(hidden).float())
-    kind = hidden.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else head.weight.dtype
-    return linear_logits(hidden.to(dtype), head.weight.to(dtype), head.bias, transform)

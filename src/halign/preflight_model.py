@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from halign.adapters.virtual import virtual_tokens
-from halign.config import TrainSettings
 from halign.errors import HalignError
 from halign.items import Path
 from halign.plan import Pack
@@ -18,6 +17,7 @@ from halign.probe import separate_token_logps, separate_values
 from halign.quantize import is_quantized
 from halign.run_folder import write_text
 from halign.scoring import Scorer, Scores, unwrap, value_head
+from halign.train_settings import TrainSettings
 from halign.trie import tree_batch
 
 if TYPE_CHECKING:

@@ -7,9 +7,7 @@ inference:
     prompt    <|im_start|>user⏎Hi<|im_end|>⏎<|im_start|>assistant⏎
     response  Hello!<|im_end|>              (the template's ⏎ after it is nobody's to learn)
 
-The response's characters are what the template adds to the prompt when it renders the answered dialogue.
-Where that is no continuation of the prompt, as with templates that rewrite the last turn, we stop and show
-the difference.
+What the template writes for the response is found in ``turn_text``.
 
 A response prefix ("A good answer:") stands between the two. It is given, never learnt: it belongs to the
 path's prompt, and to the prompt that sampling gives.
@@ -26,14 +24,14 @@ from typing import Any
 
 import numpy as np
 
-from halign.dialogue import RAW, Dialogue, Message, called, tool_name
+from halign.dialogue import RAW, Dialogue, Message, tool_name
 from halign.encoding import Encoder
 from halign.errors import DataError, HalignError
 from halign.examples import Example
 from halign.items import Ids, Item, Kind, Path
 from halign.parts import Part, parts, texts
 from halign.plain_text import PlainText
-from halign.spans import Segment, joined, prefixed, segments, with_a_prompt
+from halign.spans import Segment, joined, prefixed, with_a_prompt
 from halign.template import (
     DEFAULT_GUARDRAIL_TEMPLATE,
     SENTINEL,
@@ -42,6 +40,7 @@ from halign.template import (
     TemplateRefused,
 )
 from halign.truncation import Cut, cuts
+from halign.turn_text import TurnText
 from halign.words import Memo
 
 __all__ = ["DEFAULT_GUARDRAIL_TEMPLATE", "RenderReport", "Renderer"]
@@ -121,6 +120,7 @@ class Renderer:
         self.plain = PlainText(tokenizer, self.encoder)
         self.guardrails = Guardrails(guardrail_template)
         self.template = ChatTemplate(tokenizer, self.template_args, fold=system_role == "user")
+        self.turns = TurnText(self.template, response_body)
         self._responses = Memo[str, Ids](self._cut_response, 100_000)
         self._clean: set[str] = set()  # contents known to spell no special token
 
@@ -194,9 +194,9 @@ class Renderer:
                 break
             said.append(token)
         text = str(self.tokenizer.decode(said, skip_special_tokens=True))
-        if self._opening and str(self.tokenizer.decode(said)).startswith(self._opening):
+        if self.turns.opening and str(self.tokenizer.decode(said)).startswith(self.turns.opening):
             specials = self.encoder.specials
-            return text.removeprefix(specials.sub("", self._opening) if specials else self._opening)
+            return text.removeprefix(specials.sub("", self.turns.opening) if specials else self.turns.opening)
         return text
 
     @property
@@ -248,15 +248,15 @@ class Renderer:
     def _announcing(self, messages: Sequence[Message], tools: Sequence[Any], role: str) -> Ids:
         """The prompt of messages that are already cut: generation prompt, response prefix."""
         if role != "assistant":
-            header = self._around(messages, tools, Message(role, SENTINEL))[0]
+            header = self.turns.around(messages, tools, Message(role, SENTINEL))[0]
             return self.encoder.encode(header)
         text = self.template.render(messages, tools, generate=True)
-        self._check_calls(messages, text)
+        self.turns.check_calls(messages, text)
         ids = self.encoder.encode(text)
         if not self.response_prefix:
             return ids
         stand_in = prefixed(Message("assistant", SENTINEL), self.response_prefix)
-        opening = self._following(text, messages, tools, stand_in)[0].text
+        opening = self.turns.following(text, messages, tools, stand_in)[0].text
         return np.concatenate([ids, self.encoder.encode_continuation(opening)])
 
     def _meet(
@@ -266,74 +266,21 @@ class Renderer:
         if not messages or any(r.role != "assistant" for r in responses):
             return [self._unannounced(messages, tools, r) for r in responses]
         text = self.template.render(messages, tools, generate=True)
-        self._check_calls(messages, text)
+        self.turns.check_calls(messages, text)
         self.report.tools_unseen += bool(tools) and not any(name in text for name in map(tool_name, tools))
         prompt = self.encoder.encode(text)
         made = (prefixed(r, self.response_prefix) for r in responses)
-        return [self._joined(prompt, self._following(text, messages, tools, r)) for r in made]
-
-    def _following(
-        self, text: str, messages: Sequence[Message], tools: Sequence[Any], response: Message
-    ) -> list[Segment]:
-        """What the template adds to a prompt's text for its response."""
-        whole = self.template.render((*messages, response), tools)
-        if whole.startswith(text):
-            rest = whole[len(text) :]
-        elif self.response_body:
-            rest = self._around(messages, tools, response)[1]
-        else:
-            raise HalignError(_do_not_meet(text, whole))
-        self._check_calls((response,), rest)
-        return self._segments(rest, messages, tools, response)
-
-    def _segments(
-        self, rest: str, messages: Sequence[Message], tools: Sequence[Any], response: Message
-    ) -> list[Segment]:
-        """What follows the prompt, cut where the response begins or ceases to be learnt."""
-        if response.learn is None:
-            return [Segment(rest, True)]
-        _, body, tail = self._around(messages, tools, response)
-        place = slice(len(rest) - len(body), len(rest) - len(tail))
-        return segments(rest, place, response.content, response.learn)
+        return [self._joined(prompt, self.turns.following(text, messages, tools, r)) for r in made]
 
     def _joined(self, prompt: Ids, pieces: Sequence[Segment]) -> Path:
         return joined(prompt, pieces, self.encoder.encode_continuation, self._responses.__getitem__)
 
     def _unannounced(self, messages: Sequence[Message], tools: Sequence[Any], response: Message) -> Path:
         """A turn that no generation prompt announces (a user's, or the first of all): header, then body."""
-        header, rest, _ = self._around(messages, tools, response)
-        self._check_calls((*messages, response), header + rest)
-        path = self._joined(self.encoder.encode(header), self._segments(rest, messages, tools, response))
+        header, rest, _ = self.turns.around(messages, tools, response)
+        self.turns.check_calls((*messages, response), header + rest)
+        path = self._joined(self.encoder.encode(header), self.turns.segments(rest, messages, tools, response))
         return with_a_prompt(path)
-
-    def _check_calls(self, messages: Sequence[Message], text: str) -> None:
-        """Templates that do not know tool calls leave them out, and an empty answer would be learnt.
-
-        Raises:
-            TemplateRefused: if a function that is called does not stand in the rendered text.
-        """
-        gone = [name for m in messages if m.extra for name in called(m) if name not in text]
-        if gone:
-            raise TemplateRefused(
-                f"the chat template renders nothing of the call of {gone[0]!r}: it does not know tool_calls. "
-                "Take a template that does, or write the calls into the content"
-            )
-
-    def _around(
-        self, messages: Sequence[Message], tools: Sequence[Any], response: Message
-    ) -> tuple[str, str, str]:
-        """(text before a response's body, the body and what follows, what follows alone), by rendering a
-        stand-in for the body.
-        """
-        stand_in = Message(response.role, SENTINEL, response.extra)
-        header, found, tail = self.template.render((*messages, stand_in), tools).partition(SENTINEL)
-        whole = self.template.render((*messages, response), tools)
-        if not found or not (whole.startswith(header) and whole.endswith(tail)):
-            raise HalignError(
-                f"cannot find the body of this {response.role} turn in its rendering; "
-                f"the chat template rewrites it:\n{whole[-400:]!r}"
-            )
-        return header, whole[len(header) :], tail
 
     def _cut_response(self, text: str) -> Ids:
         """A response's ids, cut after its last stop token; all if it has none (the preflight speaks)."""
@@ -368,30 +315,3 @@ class Renderer:
             self.report.control_tokens += 1
         else:
             self._clean.update(new)
-
-    @cached_property
-    def _opening(self) -> str:
-        """What the template writes between generation prompt and body of a plain answer."""
-        if not getattr(self.tokenizer, "chat_template", None):
-            return ""
-        question = (Message("user", "Hi"),)
-        try:
-            prompt = self.template.render(question, generate=True)
-            answered = self.template.render((*question, Message("assistant", SENTINEL)))
-        except TemplateRefused:
-            return ""
-        return answered.partition(SENTINEL)[0].removeprefix(prompt) if answered.startswith(prompt) else ""
-
-
-def _do_not_meet(prompt: str, whole: str) -> str:
-    """The error's text for a template whose generation prompt is no beginning of the answered dialogue."""
-    same = (i for i, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b)
-    at = next(same, min(len(prompt), len(whole)))
-    return (
-        "prompt and response do not meet: the chat template renders the prompt differently once answered.\n"
-        f"  both begin    ...{prompt[max(0, at - 60) : at]!r}\n"
-        f"  prompt has    {prompt[at : at + 80]!r}\n"
-        f"  answered has  {whole[at : at + 80]!r}\n"
-        "Set response_body=true to let the response's rendered body follow the generation prompt, "
-        "or change the template (template_args, chat_template)."
-    )

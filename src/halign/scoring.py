@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from halign.adapters.virtual import prepend
 from halign.attention import MaskScheme, model_masks
 from halign.casts import SharedCasts
-from halign.head import LogitTransform, head_entropy, head_likeliest, head_logps
+from halign.head import LogitTransform, head_logps
 from halign.head_kl import Distributions, head_kl
+from halign.head_readings import head_entropy, head_likeliest
 from halign.products import faster_linear
 from halign.trie import TreeBatch
 from halign.trie_attention import NAME

@@ -46,6 +46,7 @@ class ChatTemplate:
 
     def __init__(self, tokenizer: Any, arguments: Mapping[str, Any], *, fold: bool = False) -> None:
         self._tokenizer, self._fold = tokenizer, fold
+        self.exists = bool(getattr(tokenizer, "chat_template", None))
         self._arguments = dict(arguments)
         self._compiled = _compiled(tokenizer)
         self._globals = dict(self._compiled.globals) if self._compiled is not None else {}

@@ -106,7 +106,7 @@ def train(
         overwrite: start anew even if there is a run in the folder.
         quiet: show nothing.
         record: more to keep in config.yaml (where model and data came from).
-        settings: see ``halign.config.TrainSettings``; objective settings too.
+        settings: see ``halign.train_settings.TrainSettings``; objective settings too.
 
     Raises:
         HalignError: for settings, data or a model that will not do; before the first step where possible.

@@ -48,8 +48,10 @@ class Block:
     keys: Tensor | None = None
 
     def of(self, x: Tensor) -> Tensor:
-        """The block's keys, or their values, out of those of the row [H, T, D]."""
-        return x[:, self.start : self.last] if self.keys is None else x.index_select(1, self.keys)
+        """The block's keys, or their values, out of those of the row [H, T, D]; contiguous, since a product of a transposed slice
+        would make its copy element by element."""
+        own = x[:, self.start : self.last] if self.keys is None else x.index_select(1, self.keys)
+        return own.contiguous()
 
     def add_(self, total: Tensor, own: Tensor) -> None:
         """Add what belongs to the block's keys to what belongs to those of the row [H, T, D]."""
@@ -132,24 +134,23 @@ class _TrieAttention(torch.autograd.Function):
             out[b.first : b.last] = torch.bmm(weights, b.of(v)).transpose(0, 1)
             if keep:
                 kept.append(weights)
-        ctx.save_for_backward(q, k, v, out, *kept)
+        ctx.save_for_backward(q, k, v, *kept)
         ctx.blocks = blocks
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        q, k, v, out, *kept = ctx.saved_tensors
-        grad = grads[0]
-        delta = (grad.float() * out.float()).sum(-1).T[..., None]
-        grad = grad.transpose(0, 1).contiguous()
+        q, k, v, *kept = ctx.saved_tensors
+        grad = grads[0].transpose(0, 1)
         d_q = torch.empty_like(q)
         d_k, d_v = (torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in (k, v))
         for number, b in enumerate(ctx.blocks):
             weights = kept[number] if kept else _weights(q, k, b)
             queries = slice(b.first, b.last)
-            b.add_(d_v, torch.bmm(weights.transpose(1, 2), grad[:, queries]))
-            d_weights = torch.bmm(grad[:, queries], b.of(v).transpose(1, 2))
-            d_scores = (d_weights.float() - delta[:, queries]).mul_(weights).to(q.dtype)
+            d_out = grad[:, queries].contiguous()
+            b.add_(d_v, torch.bmm(weights.transpose(1, 2), d_out))
+            d_weights = torch.bmm(d_out, b.of(v).transpose(1, 2))
+            d_scores = torch._softmax_backward_data(d_weights, weights, -1, q.dtype)
             d_q[:, queries] = torch.bmm(d_scores, b.of(k))
             b.add_(d_k, torch.bmm(d_scores.transpose(1, 2), q[:, queries]))
         return d_q, d_k.to(k.dtype), d_v.to(v.dtype), None
@@ -157,7 +158,7 @@ class _TrieAttention(torch.autograd.Function):
 
 def _weights(q: Tensor, k: Tensor, b: Block) -> Tensor:
     scores = torch.bmm(q[:, b.first : b.last], b.of(k).transpose(1, 2)).add_(b.mask)
-    return torch.softmax(scores, -1, dtype=torch.float32).to(q.dtype)
+    return torch.softmax(scores, -1)  # in float32 whatever the dtype it is read and written in
 
 
 def trie_attention_forward(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from halign.config import TrainSettings
+from halign.train_settings import TrainSettings
 
 Row = dict[str, Any]
 

@@ -247,6 +247,8 @@ def test_audit_and_rate_read_a_folder(tmp_path):
     assert set(read["elo"]) == {"x", "y"}
     wrong = CliRunner().invoke(app, ["rate", str(folder), "--dimension", "other"])
     assert "dimensions there: helpfulness" in str(wrong.exception)
+    audited = ("audit", folder, "--labels", file)
+    assert call("judge", *audited) == call(*audited)
     wrong = CliRunner().invoke(app, ["audit", str(folder), "--judge", "a:b"])
     assert "--judge would have no effect without --set" in str(wrong.exception)
 

@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 from halign import lineage
 from halign.builders import Tools, build, registry
 from halign.builders.driver import dry_run, report_path
-from halign.builders.writers import DryWriter, DryYesNo, EndpointWriter, LocalWriter, Planned
+from halign.builders.writers import DryWriter, DryYesNo, EndpointWriter, LocalWriter
 from halign.cli.data_commands import app
 from halign.curation.source import RowSource
 from halign.errors import HalignError
 from halign.judges.yes_no import EndpointYesNo, LocalYesNo
 from halign.likelihood import logps
-from halign.llm import Client, Endpoint, ItemsFailed
+from halign.llm import Client, Endpoint, ItemsFailed, Planned
 from halign.models import Policy, fingerprint
 from halign.readers import read, write_rows
 from halign.sampling import TransformersSampler
@@ -152,7 +152,7 @@ def answer(body, before):
 def test_an_endpoint_is_paid_once_and_estimated_before(file):
     with Server(answer) as server:
         tools, client = endpoint_tools(server)
-        plans = Planned([]), Planned([])
+        plans = Planned(), Planned()
         dry = Tools(DryWriter(tools.writer, plans[0]), DryYesNo(tools.judge, plans[1]))
         settings = registry.resolve(toys.WRITTEN, {"chunk": 2})
         assert dry_run(toys.WRITTEN, RowSource(file), settings, dry) == 7

@@ -10,12 +10,12 @@ from halign.builders import grade
 from halign.builders.driver import dry_run
 from halign.builders.grade import BUILDER
 from halign.builders.tools import Tools
-from halign.builders.writers import DryYesNo, Planned
+from halign.builders.writers import DryYesNo
 from halign.curation.filter import Grade
 from halign.curation.source import RowSource
 from halign.errors import HalignError
 from halign.judges.yes_no import EndpointYesNo, LocalYesNo
-from halign.llm import Endpoint, ItemsFailed
+from halign.llm import Endpoint, ItemsFailed, Planned
 from halign.readers import read, write_rows
 from halign.rewards.language_model import LocalLanguageModelReward
 from tests.builders.helpers import Says, agent, lines, run, user
@@ -101,7 +101,7 @@ def test_behind_an_endpoint(tmp_path):
     with Server(script) as server:
         judge = EndpointYesNo(Endpoint(server.url, "m"))
         write_rows([PAIR], tmp_path / "in.jsonl")
-        planned = Planned([])
+        planned = Planned()
         dry_run(
             BUILDER,
             RowSource(tmp_path / "in.jsonl"),

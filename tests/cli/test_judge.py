@@ -152,6 +152,8 @@ def test_several_stored_replies_are_compared_until_the_interval_is_reached(tmp_p
                 tmp_path / "judged",
                 "--limit",
                 200,
+                "--correction",
+                "benjamini-hochberg",
                 "--report",
                 tmp_path / "page.html",
             ),
@@ -160,6 +162,9 @@ def test_several_stored_replies_are_compared_until_the_interval_is_reached(tmp_p
     order = [line.split()[1] for line in said.splitlines() if line.strip()[:2] in ("1 ", "2 ", "3 ")]
     assert order == ["long", "middle", "short"]
     assert "every interval is within ±0.5" in said
+    assert "sign-flip tests that neither is better, over 3\n" in said
+    assert "middle against long: p " in said
+    assert said.count(", after Benjamini and Hochberg ") == 3
     assert "long" in (tmp_path / "page.html").read_text()
 
 

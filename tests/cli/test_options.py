@@ -115,6 +115,36 @@ def test_a_command_gets_its_options_as_one_value():
     )
 
 
+def test_a_second_endpoint_has_options_of_its_own():
+    found = []
+
+    @asks("--endpoint", job="--endpoint or --judge llm")
+    @asks("--judge llm", "judge")
+    def command(file: str, *, remote: Remote, judge_remote: Remote) -> None:
+        found.append((remote, judge_remote))
+
+    own = typer.Typer()
+    own.command()(command)
+    words = [
+        "f",
+        "--input-price",
+        "1",
+        "--judge-input-price",
+        "2",
+        "--judge-key-env",
+        "K",
+        "--budget",
+        "3",
+        "--dry-run",
+    ]
+    assert CliRunner().invoke(own, words).exit_code == 0
+    assert found == [(Remote(input_price=1, budget=3, dry_run=True), Remote(input_price=2, key_env="K"))]
+    help_of = " ".join(CliRunner().invoke(own, ["--help"], env={"COLUMNS": "200"}).output.split())
+    assert "With --judge llm: price of a million prompt" in help_of
+    assert "With --endpoint or --judge llm: stop before this is exceeded" in help_of
+    assert CliRunner().invoke(own, ["f", "--judge-budget", "1"]).exit_code == 2
+
+
 def test_options_are_what_the_readers_take():
     taken = set(inspect.signature(read).parameters) - {"source"}
     assert set(READING) == taken

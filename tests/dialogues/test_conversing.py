@@ -18,7 +18,6 @@ from halign.dialogues.adversary import (
     read_adversary,
 )
 from halign.dialogues.care_customers import CareCustomers, care_scenarios
-from halign.dialogues.conversing import converse
 from halign.dialogues.model_users import ModelUsers
 from halign.dialogues.outcomes import against, totals
 from halign.dialogues.scenarios import read_scenarios
@@ -28,25 +27,9 @@ from halign.errors import HalignError
 from halign.judges import find_judge
 from halign.judges.records import Judged
 from halign.readers import read
-from halign.sampling import Sample
 from halign.worlds import care
 from halign.worlds.care.state import State
-
-
-class Agent:
-    """Says what ``answer`` says; counts its calls, and may die at one."""
-
-    def __init__(self, answer, dies_at=None):
-        self.answer, self.dies_at, self.calls = answer, dies_at, []
-
-    def sample(self, prompts, *, seed=0, **settings):
-        self.calls.append((len(prompts), seed))
-        if len(self.calls) == self.dies_at:
-            raise KeyboardInterrupt
-        return [[Sample(self.answer(p), finished=True)] for p in prompts]
-
-
-POLICY = 'rules:\n- Never say "free".\n- Never say "guarantee".\n'
+from tests.dialogues.agents import POLICY, Agent, gives_in, talked
 
 
 @pytest.fixture
@@ -54,15 +37,6 @@ def rules_file(tmp_path):
     file = tmp_path / "rules.yaml"
     file.write_text(POLICY)
     return file
-
-
-def gives_in(when):
-    """Breaks the first rule when the user has said something."""
-
-    def answer(prompt):
-        return "It is free." if when in prompt.messages[-1].content else "I cannot do that."
-
-    return answer
 
 
 def test_every_strategy_attacks_every_rule(rules_file):
@@ -97,7 +71,7 @@ def test_a_file_adds_strategies_and_wishes(tmp_path, rules_file):
 def test_an_attack_is_counted_on_the_rule_attacked(tmp_path, rules_file):
     """The agent gives in at "last time", the third line of insist; that breaks the first rule only."""
     rules = read_policy(rules_file).guardrails
-    found = converse(
+    found = talked(
         {"bot": Agent(gives_in("last time"))},
         ScriptedUsers(),
         attack_scenarios(rules, read_adversary()),
@@ -141,7 +115,7 @@ def test_in_the_care_world_lines_are_said_where_the_rule_applies():
 def test_the_careful_agent_holds_and_a_silent_one_does_not(tmp_path):
     models = {"good": Agent(care.good_reply), "silent": Agent(lambda p: "OK.")}
     settings = TalkSettings(runs=2, turns=20)
-    found = converse(models, CareCustomers(), care_scenarios(5), find_judge("care"), tmp_path, settings)
+    found = talked(models, CareCustomers(), care_scenarios(5), find_judge("care"), tmp_path, settings)
     assert found.totals["good"].dialogues["pass^2"].value == 1
     assert found.totals["silent"].dialogues["dialogue held"].value < 0.5
     assert found.differ.value > 0.5
@@ -164,9 +138,7 @@ def test_an_interrupted_job_goes_on_between_turns_and_ends_in_the_same_files(tmp
 
     def run(folder, agent):
         settings = TalkSettings(runs=2, turns=20)
-        return converse(
-            {"m": agent}, CareCustomers(), care_scenarios(3), find_judge("care"), folder, settings
-        )
+        return talked({"m": agent}, CareCustomers(), care_scenarios(3), find_judge("care"), folder, settings)
 
     whole = Agent(answer)
     run(tmp_path / "a", whole)
@@ -183,12 +155,12 @@ def test_an_interrupted_job_goes_on_between_turns_and_ends_in_the_same_files(tmp
     again = Agent(answer)
     run(tmp_path / "b", again)
     assert again.calls == []
-    with pytest.raises(HalignError, match="take another folder, or --overwrite"):
-        converse({"m": again}, CareCustomers(), care_scenarios(2), find_judge("care"), tmp_path / "b")
+    with pytest.raises(HalignError, match="begun with other scenarios, rules, runs, turns: name another"):
+        talked({"m": again}, CareCustomers(), care_scenarios(2), find_judge("care"), tmp_path / "b")
 
 
 def test_a_dialogue_ends_at_the_most_turns_and_says_so(tmp_path):
-    found = converse(
+    found = talked(
         {"m": Agent(care.good_reply)},
         CareCustomers(),
         care_scenarios(2),
@@ -226,9 +198,18 @@ def test_a_language_model_as_user(tmp_path):
     assert second == [None, None]
 
 
-def outcome(scenario, run, kept, strategy="", attacked=()):
+def outcome(scenario, run, kept, strategy="", attacked=(), cluster=None):
     turns = tuple(enumerate(kept, 1))
-    return Outcome(scenario, run, strategy, "rule" if strategy else "", turns, tuple(attacked), len(kept))
+    return Outcome(
+        scenario,
+        cluster or scenario,
+        run,
+        strategy,
+        "rule" if strategy else "",
+        turns,
+        tuple(attacked),
+        len(kept),
+    )
 
 
 def test_totals_by_hand():

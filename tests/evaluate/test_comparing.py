@@ -11,12 +11,13 @@ import torch
 import halign as hl
 from halign.errors import HalignError
 from halign.evaluate import compare, compare_all, compare_records
-from halign.evaluate.comparing import _who
+from halign.evaluate.standing import Contest
 from halign.judges import Ruling, Verdict
 from halign.judges.records import Judged, PairRecord
 from halign.llm import Endpoint
 from halign.reporting.sections import NAMES
 from halign.sampling import Sample
+from halign.sampling.versions import version_of
 from tests.judges.judging import prompt, saying
 from tests.llm.server import Server
 
@@ -190,7 +191,31 @@ def test_the_same_folder_of_weights_trained_on_is_another_model():
     sampler = SimpleNamespace(
         policy=SimpleNamespace(model=model), renderer=SimpleNamespace(response_prefix="")
     )
-    before = _who(sampler)
-    assert _who(sampler) == before
+    before = version_of(sampler)
+    assert version_of(sampler) == before
     model.weight.data += 1
-    assert _who(sampler) != before
+    assert version_of(sampler) != before
+
+
+def test_every_pair_is_tested_whichever_way_round_it_was_asked():
+    """m against n: won in three conversations, lost in none, once asked the other way round: p = 2/8. Of n and o one conversation
+    says nothing; m and o never met. Two tests of .25 are .5 after Holm, .25 after Benjamini and Hochberg."""
+
+    def record(item, a, b, verdict, dimension="quality"):
+        return PairRecord(item, item, dimension, "j", a, b, verdict, verdict)
+
+    records = [
+        record("1", "m", "n", Verdict.A),
+        record("2", "n", "m", Verdict.B),
+        record("3", "m", "n", Verdict.A),
+    ]
+    found = Contest(["m", "n", "o"], [*records, record("3", "n", "o", Verdict.A)]).standing()
+    assert found.p == {"quality": {("m", "n"): 0.25}}
+    assert "quality           m against n: p 0.25" in found.table()
+    more = [record(r.item, r.a, r.b, r.first, "other") for r in records]
+    two = Contest(["m", "n"], [*records, *more]).standing()
+    assert "other             m against n: p 0.25, after Holm 0.5" in two.table()
+    assert "p 0.25, after Benjamini and Hochberg 0.25" in two.table("benjamini-hochberg")
+    assert "after" not in two.table("none")
+    with pytest.raises(HalignError, match="none of none, holm, benjamini-hochberg"):
+        two.table("bonferroni")

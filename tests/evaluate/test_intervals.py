@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from halign.evaluate import advantage, bootstrap, difference, mean, share
+from halign.evaluate import advantage, bootstrap, bounded, difference, mean, share
 from halign.evaluate.intervals import rate
 
 
@@ -96,7 +96,38 @@ def test_no_difference_seen_is_not_equality_proven():
     t = stats.t.ppf(0.975, 19)
     assert i.value == 0.0
     assert i.high == -i.low == pytest.approx(t**2 / (20 + t**2))  # Wilson for 0 of 20
-    assert advantage([0.0, 1.0, -1.0], range(3)) == mean([0.0, 1.0, -1.0], range(3))
+    some = [0.0, 1.0, -1.0, 0.5] * 5
+    assert advantage(some, range(20)) == mean(some, range(20))
+
+
+def test_what_has_bounds_stays_within_them():
+    """Three conversations: t with 2 degrees of freedom is 4.30, so the mean's own interval reaches beyond."""
+    a, b, c = [1, 1, 1, 1], [0, 0, 0, 1], ["a", "b", "c", "c"]
+    free, cut = difference(a, b, c), difference(a, b, c, scale=(0.0, 1.0))
+    assert free.high > 1
+    assert (cut.value, cut.low, cut.high) == (0.75, free.low, 1.0)
+    assert difference(b, a, c, scale=(0.0, 1.0)).low == -1.0
+    grades = difference([10, 1, 1], [1, 1, 1], "abc", scale=(1.0, 10.0))
+    assert (grades.value, grades.low, grades.high) == (3.0, -9.0, 9.0)
+    with pytest.raises(ValueError, match="within -1 and 1"):
+        difference([3.0, 0.0], [0.0, 0.0], "ab", scale=(0.0, 1.0))
+    with pytest.raises(ValueError, match="within 0 and 1"):
+        bounded([0.5, 1.5], "ab", (0.0, 1.0))
+
+
+def test_a_difference_seen_everywhere_is_no_certainty():
+    """Ten wins in ten conversations: u = t^2 / (10 + t^2) of them may be losses unseen, each 2 lower."""
+    i = advantage([1.0] * 10, range(10))
+    u = stats.t.ppf(0.975, 9) ** 2 / (10 + stats.t.ppf(0.975, 9) ** 2)
+    assert (i.value, i.high) == (1.0, 1.0)
+    assert i.low == pytest.approx(1 - 2 * u)
+    worse = advantage([-1.0] * 10, range(10))
+    assert (worse.low, worse.high) == pytest.approx((-1.0, -i.low))
+    half = advantage([0.5] * 10, range(10))
+    assert (half.low, half.high) == pytest.approx((0.5 - 1.5 * u, 0.5 + 0.5 * u))
+    assert (
+        difference([2.0] * 3, [0.0] * 3, "abc").low == 2.0
+    )  # without bounds nobody knows how far it may be off
 
 
 def test_what_cannot_be_known_is_an_error():

@@ -218,7 +218,7 @@ def test_orders_that_fail_alone_keep_the_other():
 
 
 def test_words_that_name_no_judge_are_refused(tmp_path):
-    with pytest.raises(HalignError, match="there are rules, care, checks, reward:FOLDER"):
+    with pytest.raises(HalignError, match="there are rules, care, checks, chart:FILE, reward:FOLDER"):
         judges.find_judge("gpt")
     with pytest.raises(HalignError, match="rubrics are for language models"):
         judges.find_judge("care", ["adherence"])

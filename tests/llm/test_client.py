@@ -6,12 +6,14 @@ import asyncio
 import sqlite3
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from pydantic import BaseModel
 
 from halign.errors import HalignError
 from halign.llm import (
+    Budget,
     BudgetSpent,
     Client,
     Endpoint,
@@ -21,6 +23,7 @@ from halign.llm import (
     ItemsFailed,
     Reply,
     Request,
+    Spent,
     all_answered,
 )
 from halign.llm.cache import ReplyCache
@@ -308,6 +311,31 @@ def test_what_timed_out_counts_against_the_budget():
         with pytest.raises(BudgetSpent):
             client.ask(asks(1))
     assert client.spent.unsure == server.asked.total() == int(0.5 / ((most_tokens(asks(1)[0]) + 20) / 1000))
+
+
+def test_clients_of_several_prices_spend_of_one_budget():
+    """A call costs .05 at the first price and .10 at the second; 1.0 of the budget was spent before."""
+    worst = (most_tokens(asks(1)[0]) + 20) / 1000
+    budget = Budget(1.0 + 0.05 * 4 + 0.10 * 3 + 2 * worst + 0.01, gone=1.0)
+    with Server(lambda b, n: completion("x", usage=(30, 20))) as server:
+        cheap = at(server, concurrency=1, input_price=1000.0, output_price=1000.0)
+        dear = replace(cheap, model="other", input_price=2000.0, output_price=2000.0)
+        first, second = Client(cheap, budget=budget), Client(dear, budget=budget)
+        first.ask(asks(4))
+        with pytest.raises(BudgetSpent, match=f"of budget = {budget.amount:.4g}") as caught:
+            second.ask(asks(50))
+        # a dear call is made while its bound, 2 * worst, is left: so it is after three of them, and not after four
+        assert len([a for a in caught.value.answers if a]) == 4
+        assert second.spent.cost == pytest.approx(0.1 * second.spent.calls)
+        assert budget.left == pytest.approx(budget.amount - 1.0 - 0.2 - second.spent.cost)
+        assert budget.left < 2 * worst
+        with pytest.raises(BudgetSpent):
+            first.ask([Request.of("x" * 10_000, max_tokens=20)])
+    together = first.spent.counts + second.spent.counts
+    assert (together.calls, together.prompt_tokens) == (4 + second.spent.calls, 30 * (4 + second.spent.calls))
+    left = together - first.spent.counts
+    assert (left.calls, left.cost) == (second.spent.calls, pytest.approx(second.spent.cost))
+    assert (together + Spent(cost=None)).cost is None
 
 
 def test_a_budget_needs_prices_and_bounds():

@@ -18,7 +18,7 @@ from halign.errors import HalignError
 from halign.recipes import engine
 from halign.recipes.display import RichBoard
 from halign.recipes.engine import run, work_ahead
-from halign.recipes.stages import Stage, Store, in_order
+from halign.recipes.stages import RECORD, Stage, Store, in_order
 from tests.recipes import toy_stages
 
 HERE = toy_stages.__name__
@@ -93,6 +93,20 @@ def test_a_resumable_stage_goes_on_with_what_it_left(tmp_path):
         run([stage], store, workers=0)
     run([stage], store, workers=0)
     assert (store.folder(stage) / "step").read_text() == "2"
+
+
+def test_a_resumable_stage_begins_anew_where_an_input_was_made_again(tmp_path):
+    store = Store(tmp_path)
+    first = Stage("first", f"{HERE}:number", settings={"value": 1})
+    stage = Stage("long", f"{HERE}:resumes", inputs={"first": first}, resumable=True)
+    with pytest.raises(HalignError, match="interrupted"):
+        run([stage], store, workers=0)
+    record = store.folder(first) / RECORD
+    record.write_text(json.dumps({**json.loads(record.read_text()), "finished": "2026-01-01T00:00:00"}))
+    with pytest.raises(HalignError, match="interrupted"):  # what was there counts for nothing
+        run([stage], store, workers=0)
+    run([stage], store, workers=0)
+    assert sorted(p.name for p in store.folder(stage).iterdir()) == [RECORD, "step"]
 
 
 def test_independent_stages_run_side_by_side(tmp_path):

@@ -213,10 +213,14 @@ def test_a_model_that_keeps_the_rules_does():
     ]
     assert [r[3].split(" %")[0] for r in panel.rows[:3]] == ["33", "100", "0"]
     by_rule = rule_by_rule(found).rows
-    assert [list(r[1:6]) for r in by_rule] == [
-        [DUTIES, "12 / 12", "33 · 0 · 67", "100 · 0 · 0", "0 · 0 · 100"],
-        [BANS, "12 / 12", "100 · 0 · 0", "100 · 0 · 0", "100 · 0 · 0"],
+    assert [f"<small>{group}</small>" in r[0] for r, group in zip(by_rule, (DUTIES, BANS), strict=True)] == [
+        True
+    ] * 2
+    assert [[cell.split("<small>")[0] for cell in r[1:]] for r in by_rule] == [
+        ["12 / 12", "33 · 0 · 67", "100 · 0 · 0", "0 · 0 · 100"],
+        ["12 / 12", "100 · 0 · 0", "100 · 0 · 0", "100 · 0 · 0"],
     ]
+    assert by_rule[0][3].split("<small>")[1].startswith("+67 [")
 
 
 def test_who_keeps_more_may_break_more_and_that_is_said():
@@ -228,6 +232,11 @@ def test_who_keeps_more_may_break_more_and_that_is_said():
     assert "M keeps 60 of 100, the base 0" in said[0].text
     assert "Broken are 40 (the base 0); of 0 nobody can tell (100)" in said[0].text
     assert said[1].text.startswith("M also breaks more of them than the base: +40 points")
+
+
+def test_the_model_that_gained_most_stands_first():
+    found = judged(base="Which lamp?", some=["Which lamp?"] * 6 + ["Hello, which?"] * 6, all="Hello, which?")
+    assert [s.text.split(" keeps ")[0].split(", ")[-1] for s in findings(found)[:2]] == ["all", "some"]
 
 
 def test_only_prohibitions_show_nothing():
@@ -301,7 +310,7 @@ def test_what_a_writer_tags_has_to_convince_the_judge(files):
 
 def ask_and_die(llm, folder, question, left):
     with paid(llm, folder) as tools:
-        assert tools.writer.client.spent.budget == left
+        assert tools.writer.client.spent.budget.amount == left
         tools.judge.read = "samples"
         tools.ask([question])
         raise Killed
@@ -318,7 +327,7 @@ def test_the_budget_is_the_whole_commands(files):
             with pytest.raises(Killed):
                 ask_and_die(llm, first, question, left)
         with paid(llm, second, first) as tools:
-            assert tools.writer.client.spent.budget == 970.0
+            assert tools.writer.client.spent.budget.amount == 970.0
     assert spent(first) == {"calls": 2, "cost": 30.0, "priced": True}
     assert bill(first, second) == "The language model was asked 2 times, at a cost of 30."
     assert bill(second) == ""

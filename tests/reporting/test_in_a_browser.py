@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urlencode
 
 import pytest
 
 from halign.judges import Verdict
-from halign.judges.records import GradeRecord, Judged, PairRecord
+from halign.judges.records import GradeRecord, Judged, JudgedItem, PairRecord
 from halign.reporting import report
 from tests.reporting.browser import BROWSER, Browser
 from tests.reporting.folders import HOSTILE, RULES, judged_folder
@@ -25,7 +26,9 @@ def page(tmp_path_factory):
     ]
     file = report(folders).save(home / "report.html")
     browser = Browser(home / "profile")
-    records = [r for f in folders for r in Judged.read(f).records]
+    read_again = [Judged.read(f) for f in folders]
+    records = [r for f in read_again for r in f.records]
+    ITEMS_OF.update(read_again[0].items)
     yield browser, file.as_uri(), records
     browser.close()
 
@@ -51,6 +54,10 @@ def about(r, model):
     return model in ((r.model,) if isinstance(r, GradeRecord) else (r.a, r.b))
 
 
+def split(r):
+    return isinstance(r, PairRecord) and r.outcome is not None and not r.outcome.agrees
+
+
 def won(r, model):
     """Both orders say that the model is better."""
     if not isinstance(r, PairRecord) or r.trouble or not about(r, model):
@@ -58,6 +65,24 @@ def won(r, model):
     wanted = Verdict.A if r.a == model else Verdict.B
     return r.first is r.second is wanted
 
+
+def holds(r, words):
+    """Whether these words stand in what is to be read of a verdict: its prompt, the replies that it is about, the judge's own."""
+    item = ITEMS_OF[r.item]
+    said = [r.item, r.conversation, *(m["content"] for m in item.prompt), *r.why]
+    said += [item.replies[m] for m in ((r.model,) if isinstance(r, GradeRecord) else (r.a, r.b))]
+    return any(words.lower() in " ".join(text.lower().split()) for text in said)
+
+
+ITEMS_OF: dict[str, JudgedItem] = {}
+SEARCHED = (
+    "where is ORDER 1",
+    "this is tuned on item-4",
+    "start is as it  is.",
+    "conversation-3",
+    'onerror="document',
+    "w4",
+)
 
 CASES = {
     "": lambda r: True,
@@ -70,14 +95,47 @@ CASES = {
     "verdict=wrong&rule=" + RULES[1].replace(" ", "+"): lambda r: (
         isinstance(r, GradeRecord) and r.guardrail == RULES[1] and r.acceptable is False
     ),
-    "split=orders": lambda r: isinstance(r, PairRecord) and r.outcome is not None and not r.outcome.agrees,
+    "split=orders": lambda r: split(r),
     "judge=other&dimension=helpfulness&folder=second": lambda r: r.judge == "other",
     "verdict=abstained": lambda r: r.trouble == "abstained",
     "text=ITEM-17": lambda r: r.item == "item-17",
+    "text=start+is+as&verdict=orders&model=tuned": lambda r: (
+        holds(r, "start is as") and about(r, "tuned") and bool(split(r))
+    ),
     "model=%3Cb%3Ebold%3C%2Fb%3E&verdict=neither": lambda r: (
         isinstance(r, PairRecord) and about(r, "<b>bold</b>") and r.first is r.second is Verdict.NEITHER
     ),
 }
+
+
+def test_a_search_finds_words_in_prompts_replies_and_what_judges_wrote(page):
+    browser, records = go(page), page[2]
+    counts = set()
+    for words in SEARCHED:
+        wanted = [holds(r, " ".join(words.split())) for r in records]
+        counts.add(sum(wanted))
+        type_in(browser, words)
+        browser.until(f"document.getElementById('count').textContent.startsWith('{sum(wanted):,} of ')")
+        browser.until(f"location.hash.includes({json.dumps(urlencode({'text': words.strip()}))})")
+        assert browser.run("Number(document.querySelector('.verdict').getAttribute('aria-setsize'))") == sum(
+            wanted
+        )
+        browser.run("document.getElementById('list').scrollTop = 0")
+        browser.until("document.getElementById('verdict-0') !== null")
+        browser.run("document.getElementById('verdict-0').click()")
+        row = wanted.index(True)
+        read(browser, row)
+        assert browser.run("CSS.highlights.get('found').size") > 0 or words == "conversation-3"
+    assert len(counts) == len(SEARCHED)
+    type_in(browser, "this is tuned on item-4 is not said")
+    browser.until("document.getElementById('count').textContent === 'No verdict fits these filters.'")
+    type_in(browser, "")
+    browser.until(f"document.getElementById('count').textContent.startsWith('{len(records):,} of ')")
+
+
+def type_in(browser, words):
+    put = f"const i = document.querySelector('#filters [name=text]'); i.value = {json.dumps(words)};"
+    browser.run(f"(() => {{ {put} i.dispatchEvent(new Event('input')); }})()")
 
 
 def test_filters_in_the_address_count_as_python_does(page):
@@ -168,7 +226,7 @@ def test_keys_move_through_the_list_and_focus_is_seen(page):
     browser.press("Escape")
     assert browser.run("document.activeElement.id") == "list"
     browser.press("/")
-    assert browser.run("document.activeElement.name") == "model"
+    assert browser.run("document.activeElement.name") == "text"
 
 
 def test_only_what_is_visible_is_in_the_document_and_phones_need_not_scroll_sideways(page, tmp_path):

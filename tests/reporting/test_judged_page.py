@@ -15,7 +15,8 @@ from halign.evaluate.intervals import rate
 from halign.evaluate.matches import Matches
 from halign.judges.records import GradeRecord, Judged
 from halign.reporting import Training, report
-from halign.reporting.explorer import columns, pack
+from halign.reporting.books import Books
+from halign.reporting.explorer import Table
 from halign.reporting.judged_sections import frontiers
 from halign.reporting.page import gather, run_command
 from halign.reporting.pool import Pool
@@ -77,7 +78,7 @@ def test_the_page_says_the_numbers_of_the_functions(folders, tmp_path):
 
 def test_every_verdict_is_packed_with_its_texts(folders):
     pool = Pool.of([Judged.read(f) for f in folders])
-    packed = pack(pool)
+    packed = Table(pool).packed()
     table = unpacked(packed.table)
     texts = [t for piece in packed.pieces for t in unpacked(piece)]
     assert packed.verdicts == len(pool.seen) == len(table["rows"]["item"]) == 30 * 12 + 30 * 3
@@ -104,12 +105,12 @@ def test_every_verdict_is_packed_with_its_texts(folders):
 def test_texts_come_in_pieces_that_find_their_items(folders, monkeypatch):
     monkeypatch.setattr("halign.reporting.explorer.PIECE", 2000)
     pool = Pool.of([Judged.read(folders[0])])
-    packed = pack(pool)
+    packed = Table(pool).packed()
     starts = unpacked(packed.table)["starts"]
     assert len(starts) == len(packed.pieces) > 3
     for start, piece in zip(starts, packed.pieces, strict=True):
         assert unpacked(piece)[0]["replies"] == pool.items[start].replies
-    assert columns(pool)["models"] == list(MODELS)
+    assert Table(pool).whole()["models"] == list(MODELS)
 
 
 def test_nothing_hostile_and_no_secret_is_in_the_page(folders, tmp_path, monkeypatch):
@@ -124,7 +125,7 @@ def test_nothing_hostile_and_no_secret_is_in_the_page(folders, tmp_path, monkeyp
     assert "sk-0123456789abcdef" not in html
     assert "[LAB_TOKEN]" in html
     monkeypatch.setenv("SHOP_API_KEY", "item-17.")
-    texts = [json.dumps(unpacked(p)) for p in pack(Pool.of([Judged.read(folders[0])])).pieces]
+    texts = [json.dumps(unpacked(p)) for p in Table(Pool.of([Judged.read(folders[0])])).packed().pieces]
     assert any("[SHOP_API_KEY]" in t for t in texts)
     assert not any("item-17." in t for t in texts)
 
@@ -164,8 +165,9 @@ def test_the_frontier_has_reply_length_and_the_distance_that_runs_of_those_names
             f.write(json.dumps({"step": 3, "split": "eval", "kl": kl}) + "\n")
         runs.append(run)
     evidence = gather([*runs, folders[0]])
-    pool = Pool.of(evidence.judged)
-    drawn = dict(frontiers(evidence, pool, boards(pool.records, pool.models), {}))
+    books = Books.of(evidence.judged)
+    ranked = boards(books.tally, books.examined.ratings, books.pool.models)
+    drawn = dict(frontiers(evidence, books.prompts.lengths, ranked, {}))
     assert list(drawn) == [
         "helpfulness, win rate by careful, against words per reply",
         "helpfulness, win rate by careful, against KL of own replies from the reference, nats",

@@ -25,33 +25,62 @@ from tests.reporting.folders import judged_folder
 def test_a_torn_line_waits_for_its_end(tmp_path):
     file = tmp_path / "metrics.jsonl"
     tail = Tail(file)
-    assert not tail.more()
+    assert tail.more() == (False, [])
     file.write_bytes(b'{"step": 1}\n{"ste')
-    assert tail.more()
-    assert tail.rows == [{"step": 1}]
-    assert not tail.more()
+    assert tail.more() == (False, [(1, b'{"step": 1}')])
+    assert tail.more() == (False, [])
     with file.open("ab") as f:
         f.write('p": 2, "é'.encode()[:-1])
-    assert not tail.more()
+    assert tail.more() == (False, [])
     with file.open("ab") as f:
-        f.write(b'\xa9": "x"}\n{"step": 3}\n')
-    assert tail.more()
-    assert tail.rows == [{"step": 1}, {"step": 2, "é": "x"}, {"step": 3}]
+        f.write(b'\xa9": "x"}\n\n{"step": 4}\n')
+    assert tail.more() == (False, [(2, '{"step": 2, "é": "x"}'.encode()), (4, b'{"step": 4}')])
 
 
 def test_a_file_that_is_begun_anew_is_read_anew(tmp_path):
     file = tmp_path / "metrics.jsonl"
-    file.write_text('{"step": 1}\n{"step": 2}\n')
+    file.write_text("1\n2\n")
     tail = Tail(file)
-    assert tail.more()
-    file.write_text('{"step": 1}\n')  # a run that goes on from its checkpoint forgets what came after
-    assert tail.more()
-    assert tail.rows == [{"step": 1}]
+    assert len(tail.more().lines) == 2
+    file.write_text("1\n")  # a run that goes on from its checkpoint forgets what came after
+    assert tail.more() == (True, [(1, b"1")])
     other = tmp_path / "other"
-    other.write_text('{"step": 7}\n{"step": 8}\nno json\n{"step": 9}\n')
+    other.write_text("7\n8\n")
     os.replace(other, file)
-    assert tail.more()
-    assert [r["step"] for r in tail.rows] == [7, 8, 9]
+    assert tail.more() == (True, [(1, b"7"), (2, b"8")])
+    file.write_text("7\n9\n10\n")  # cut, and longer than before when it is looked at
+    assert tail.more() == (True, [(1, b"7"), (2, b"9"), (3, b"10")])
+
+
+def test_a_look_reads_what_is_new_and_no_more(tmp_path):
+    """Bytes read do not depend on how long the file is."""
+    file = tmp_path / "verdicts.jsonl"
+    file.write_bytes(b"x" * 99 + b"\n")
+    tail = Tail(file)
+    tail.more()
+    read = []
+    for length in (10, 10_000):
+        with file.open("ab") as f:
+            f.write((b"y" * 99 + b"\n") * length)
+        tail.more()
+        with file.open("ab") as f:
+            f.write(b"z" * 99 + b"\n")
+        with file.open("rb") as f:
+            assert len(tail._read(Counted(f, read)).lines) == 1
+    assert read == [256, 100, 256, 100]
+
+
+class Counted:
+    def __init__(self, file, read):
+        self.file, self.bytes = file, read
+
+    def seek(self, to):
+        self.file.seek(to)
+
+    def read(self, *most):
+        found = self.file.read(*most)
+        self.bytes.append(len(found))
+        return found
 
 
 def test_the_version_grows_with_what_is_new_and_only_then(tmp_path):
@@ -103,12 +132,12 @@ def test_the_page_and_what_is_new(server):
     served, run = server
     status, html = get(served, "/")
     assert status == 200
-    assert "live-training" in html
+    assert 'data-live="training"' in html
     assert "connect-src &#39;self&#39;" in html
     status, said = get(served, "/live?have=-1")
     news = json.loads(said)
     assert status == 200
-    assert "<svg" in news["training"]
+    assert "<svg" in news["parts"]["training"]
     assert news["waiting"] == [str(run.parent / "later")]
     assert not news["finished"]
     assert get(served, f"/live?have={news['version']}") == (204, "")
@@ -116,11 +145,11 @@ def test_the_page_and_what_is_new(server):
         f.write('{"step": 41, "split": "train", "loss": 9.5}\n{"step": 42, "split": "tr')
     after = json.loads(get(served, f"/live?have={news['version']}")[1])
     assert after["version"] == news["version"] + 1
-    assert after["training"] != news["training"]
+    assert after["parts"]["training"] != news["parts"]["training"]
     judged_folder(run.parent / "later", items=2)
-    assert json.loads(get(served, "/live?have=0")[1])["judging"] == [
-        (run.parent / "later" / VERDICTS).stat().st_size
-    ]
+    begun = json.loads(get(served, "/live?have=0")[1])
+    assert begun["generation"] != after["generation"]
+    assert "Leaderboard" in begun["parts"]["standings"]
     assert "Leaderboard" in get(served, "/")[1]
 
 

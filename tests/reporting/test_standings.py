@@ -14,10 +14,14 @@ from halign.evaluate import mean, share
 from halign.evaluate.intervals import rate
 from halign.judges import Verdict
 from halign.judges.records import FACTS, ITEMS, VERDICTS, GradeRecord, Judged, JudgedItem, PairRecord, append
-from halign.reporting.conduct import agreements, audits, conduct, lacking, split_judges
-from halign.reporting.judged_sections import card, cell, missing
-from halign.reporting.pool import Pool, sort_out
-from halign.reporting.standings import boards, heats, tally, words_per_reply
+from halign.reporting.books import Books
+from halign.reporting.conduct import Conducts, agreements, audits, lacking
+from halign.reporting.judged_sections import cell
+from halign.reporting.judged_sections import missing as missing_of
+from halign.reporting.pool import Pool
+from halign.reporting.sources import sort_out
+from halign.reporting.standings import Tally, heats, ratings
+from halign.reporting.standings import boards as boards_of
 from tests.reporting import synthetic
 from tests.reporting.folders import judged_folder
 
@@ -40,6 +44,26 @@ def folder(records, items=(), facts=None, path="judged"):
     return Judged(Path(path), {i.item: i for i in items}, list(records), facts or {})
 
 
+def boards(records, models):
+    return boards_of(Tally(records), ratings(records), models)
+
+
+def split_judges(pool):
+    return [s >= 2 for s in Books(pool).table.rows["split"]]
+
+
+def missing(name, judged):
+    found = missing_of(Books.of([judged]))
+    assert all(m.startswith(f"{name}: ") for m in found)
+    return found
+
+
+def same(one, other):
+    """Two intervals, of sums and of all values at once."""
+    assert (one.n, one.clusters) == (other.n, other.clusters)
+    assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high), rel=1e-12)
+
+
 def test_a_win_rate_counts_ties_and_split_orders_half():
     """x against y: won (1), tied (.5), split A/B (.5), split A/BOTH (.75), lost (0): 2.75 of 5; the unreadable one is out."""
     said = [(A, A), (BOTH, BOTH), (A, B), (A, BOTH), (B, B)]
@@ -48,7 +72,7 @@ def test_a_win_rate_counts_ties_and_split_orders_half():
     (x, (of_x, rated)), (y, (of_y, _)) = board.rows
     assert (x, y) == ("x", "y")
     assert (of_x.value, of_y.value) == (pytest.approx(0.55), pytest.approx(0.45))
-    assert of_x == rate([1.0, 0.5, 0.5, 0.75, 0.0], list("01234"))
+    same(of_x, rate([1.0, 0.5, 0.5, 0.75, 0.0], list("01234")))
     assert of_y.low == pytest.approx(1 - of_x.high)
     # two models: the odds of .55 are e^d, and 400 / ln 10 points a nat are shared out around 1000
     assert rated.value == pytest.approx(1000 + 200 * math.log10(0.55 / 0.45), abs=0.01)
@@ -68,7 +92,7 @@ def test_grades_have_a_share_where_there_is_a_threshold_and_a_mean_on_their_scal
     (board,) = boards(records, ["y", "x"])
     assert [c.what for c in board.columns] == ["acceptable", "grade"]
     rows = dict(board.rows)
-    assert rows["x"][0] == share([False, True, True], ["0", "1", "2"])
+    same(rows["x"][0], share([False, True, True], ["0", "1", "2"]))
     wanted = mean([2.0, 6.0, 7.0], ["0", "1", "2"])
     assert (rows["x"][1].value, rows["x"][1].high) == (5.0, min(10.0, wanted.high))
     assert rows["y"][0] is None  # nobody said what is acceptable of y
@@ -88,10 +112,10 @@ def test_rules_come_worst_first_and_stand_in_for_their_dimension():
         for rule, of in kept.items()
         for i, k in enumerate(of)
     ]
-    (heat,) = heats(tally(records), ["x", "other"])
+    (heat,) = heats(Tally(records), ["x", "other"])
     assert heat.models == ["x"]
     assert [(rule, cells[0].value) for rule, cells in heat.rows] == [("second", 0.25), ("first", 0.75)]
-    assert heat.rows[1][1][0] == share([True, True, False, True], list("0123"))
+    same(heat.rows[1][1][0], share([True, True, False, True], list("0123")))
     (board,) = boards(records, ["x"])
     assert board.rows[0][1][0].value == 0.5
     assert board.by_rule == {"quality"}
@@ -107,7 +131,7 @@ def test_what_did_not_come_is_counted_and_the_rest_is_audited():
     del items["4"].replies["y"]
     records = [pair("1", A, B), pair("2", B, A), pair("3", A, BOTH), pair("4", A, A)]
     records += [pair("5", None, None, trouble="abstained"), pair("6", None, A, trouble="failed")]
-    (row,) = conduct(records)
+    (row,) = Conducts(records).rows
     assert (row.asked, row.trouble) == (6, {"abstained": 1, "failed": 1})
     assert lacking(records, items) == {"4"}
     ((name, found),) = audits(Pool.of([folder(records, items.values(), path="some/judged")]))
@@ -128,7 +152,8 @@ def test_judges_are_compared_on_the_same_replies_whoever_stood_first():
     pool = Pool.of([mine, turned])
     assert len(pool.items) == 1
     assert split_judges(pool) == [False, True, False, True]
-    assert [(a.dimension, a.same.value) for a in agreements(pool)] == [("helpful", 1.0), ("quality", 0.0)]
+    found = agreements(pool, Books(pool).table.splits)
+    assert [(a.dimension, a.same.value) for a in found] == [("helpful", 1.0), ("quality", 0.0)]
     against = folder([pair("1", A, A, a="y", b="x", judge="k")], [item])
     assert split_judges(Pool.of([mine, against])) == [True, False, True]
 
@@ -157,8 +182,9 @@ def test_items_are_one_only_where_no_reply_differs():
 def test_lengths_and_the_card(tmp_path):
     pool = Pool.of([Judged.read(judged_folder(tmp_path / "f", items=6))])
     texts = [(len(i.replies["start"].split()), i.conversation) for i in pool.items]
-    assert words_per_reply(pool)["start"] == mean([n for n, _ in texts], [c for _, c in texts])
-    said = dict(card(pool))
+    prompts = Books(pool).prompts
+    same(prompts.lengths["start"], mean([n for n, _ in texts], [c for _, c in texts]))
+    said = dict(prompts.card(pool))
     assert (said["prompts"], said["conversations"], said["replies"], said["verdicts"]) == (
         "6",
         "2",
@@ -170,26 +196,29 @@ def test_lengths_and_the_card(tmp_path):
 
 def test_what_is_missing_is_said(tmp_path):
     item = JudgedItem("1", "c", [], {})
-    assert missing("f", folder([pair("1", A, A)], [item], {"judge": "j"})) == []
-    assert "not finished" in missing("f", folder([pair("1", A, A)], [item]))[0]
-    assert "1 judged items have no row" in missing("f", folder([pair("2", A, A)], [item], {"judge": "j"}))[0]
-    assert len(missing("f", folder([]))) == 3
+    assert missing("judged", folder([pair("1", A, A)], [item], {"judge": "j"})) == []
+    assert "not finished" in missing("judged", folder([pair("1", A, A)], [item]))[0]
+    assert (
+        "1 judged items have no row"
+        in missing("judged", folder([pair("2", A, A)], [item], {"judge": "j"}))[0]
+    )
+    assert len(missing("judged", folder([]))) == 3
 
 
 def test_folders_are_told_apart(tmp_path):
     run, judged = synthetic.run_folder(tmp_path / "run"), judged_folder(tmp_path / "judged", items=2)
     begun = tmp_path / "begun"
     append(begun / ITEMS, [JudgedItem("1", "c", [], {})])
-    runs, found = sort_out([judged, run, begun])
-    assert runs == [run]
-    assert [len(j.records) for j in found] == [24, 0]
-    with pytest.raises(HalignError, match=r"not a run folder \(it has no config.yaml\) and not a judged one"):
+    found = sort_out([judged, run, begun, run])
+    assert found.runs == [run]
+    assert [len(j.records) for j in found.judged] == [24, 0]
+    with pytest.raises(HalignError, match=r"not a run folder \(it has no config.yaml\), not a judged one"):
         sort_out([tmp_path])
     (judged / VERDICTS).write_text('{"kind": "pair"}\n{"kind"')
     with pytest.raises(DataError, match=r"verdicts.jsonl:1"):
         sort_out([judged])
     (judged / VERDICTS).write_text('{"kind": "pa')  # torn: the first verdict is being written
-    assert sort_out([judged])[1][0].records == []
+    assert sort_out([judged]).judged[0].records == []
     assert json.loads((judged / FACTS).read_text())["judge"] == "careful"
 
 

@@ -149,7 +149,7 @@ def test_a_judge_that_likes_what_it_sees_first_gives_no_advantage():
     of = bench("alpaca_eval", lambda text: "So: [[A]]")
     asked = questions("alpaca_eval", baseline="text_davinci_003")
     assert len(asked) == 805
-    (record,) = scored("alpaca_eval", [Answered(asked[0], (("mine",),))], of)
+    (record,) = scored("alpaca_eval", [Answered(asked[0], (("mine",),))], of, annotator="fastchat")
     assert (record.a, record.b, record.first, record.second) == (
         "m",
         "text_davinci_003",
@@ -341,6 +341,17 @@ def test_mt_bench_compares_every_turn_with_another_models_answers(tmp_path):
         json.dumps({"id": "mt_bench-81", "draws": [["t1", "t2"]], "finished": [[1, 1]]}) + "\n"
     )
     assert scored("mt_bench", answered, of, against=str(replies))[1].outcome.advantage == -1.0
+    suite = find("mt_bench")
+    one, two = answered[0].items(
+        "m", suite.others(answered[0], resolve([suite], {"against": str(answers)})["mt_bench"], of)
+    )
+    assert (one.replies, two.replies) == ({"m": "m1", "them": "t1"}, {"m": "m2", "them": "t2"})
+    assert "histories" not in one.meta
+    assert [[m.content for m in two.answered_by(k).messages][1] for k in ("m", "them")] == ["m1", "t1"]
+    assert two.answered_by("them").messages[2].content == question.then[0]
+    named = Bench("them", of.files, of.judge)
+    with pytest.raises(HalignError, match="same name: call it otherwise"):
+        scored("mt_bench", answered, named, against=str(answers))
     replies.write_text(json.dumps({"id": "mt_bench-81", "draws": [["t1"]]}) + "\n")
     with pytest.raises(HalignError, match="no reply to turn 2 of mt_bench-81"):
         scored("mt_bench", answered, of, against=str(replies))

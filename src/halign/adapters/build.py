@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from halign.config import VIRTUAL, TrainSettings
 from halign.errors import HalignError
 from halign.scoring import value_head
+from halign.train_settings import VIRTUAL, TrainSettings
 
 
 def add_adapters(model: nn.Module, settings: TrainSettings) -> nn.Module:

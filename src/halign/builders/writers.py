@@ -16,9 +16,9 @@ from halign.judges.yes_no import Chance, EndpointYesNo
 from halign.llm import (
     Client,
     Endpoint,
-    Estimate,
     Failure,
     ItemsFailed,
+    Planned,
     Reply,
     Request,
     chat_messages,
@@ -200,38 +200,6 @@ def _fitting(answer: Written, schema: type[BaseModel]) -> Written | str:
         return replace(answer, value=structured.read(reply, schema))
     except structured.Unfit as problem:
         return str(problem)
-
-
-@dataclass
-class Planned:
-    """Adds up what calls would cost."""
-
-    estimates: list[Estimate]
-
-    def add(self, estimate: Estimate) -> None:
-        """Takes note of one batch; only the sum is kept."""
-        self.estimates = [plus(self.estimates[0], estimate)] if self.estimates else [estimate]
-
-    def __str__(self) -> str:
-        return str(self.estimates[0]) if self.estimates else "no calls"
-
-
-def plus(a: Estimate, b: Estimate) -> Estimate:
-    """Two estimates of one endpoint as one."""
-    reply = (
-        None if None in (a.reply_tokens, b.reply_tokens) else (a.reply_tokens or 0) + (b.reply_tokens or 0)
-    )
-    cost = None if None in (a.cost, b.cost) else (a.cost or 0.0) + (b.cost or 0.0)
-    counted = b.counted if b.calls else a.counted
-    return Estimate(
-        a.calls + b.calls,
-        a.cached + b.cached,
-        a.prompt_tokens + b.prompt_tokens,
-        reply,
-        counted,
-        cost,
-        a.priced and b.priced,
-    )
 
 
 class DryWriter:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from halign.cli import model_options as m
 from halign.cli.samplers import refuse, sampler_at, sampler_here
 from halign.errors import HalignError
 
@@ -26,9 +27,7 @@ an empty line or Ctrl-D ends it"""
 
 
 def chat(
-    model: Annotated[
-        str, typer.Option(help="Folder, run folder or hub name; with --endpoint its name there.")
-    ],
+    model: m.ModelName,
     versus: Annotated[
         str | None,
         typer.Option(help="A second model from the same place: both answer every turn, side by side."),
@@ -40,24 +39,14 @@ def chat(
     guardrails: Annotated[
         Path | None, typer.Option(help="File of rules in force: one a line, or a Markdown list.")
     ] = None,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token, always.", min=0)] = 0.7,
-    top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens up to this probability.")] = 1.0,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest reply, in tokens.", min=1)] = 200,
-    stop: Annotated[
-        list[str] | None, typer.Option(help="A string at which a reply ends; give it as often as you like.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="For the draws.", min=0)] = 0,
-    prefix: Annotated[
-        str | None,
-        typer.Option(help='Words that replies are made to begin with; "" for none. Default: as trained.'),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda ... Default: cuda where there is one.")
-    ] = None,
-    endpoint: Annotated[
-        str | None,
-        typer.Option(help="Address of an OpenAI-compatible server, such as http://localhost:8000/v1."),
-    ] = None,
+    temperature: m.Temperature = 0.7,
+    top_p: m.TopP = 1.0,
+    max_new_tokens: m.LongestReply = 200,
+    stop: m.Stop = None,
+    seed: m.DrawSeed = 0,
+    prefix: m.Prefix = None,
+    device: m.Device = None,
+    endpoint: m.EndpointURL = None,
     key_env: Annotated[
         str | None, typer.Option(help="With --endpoint: environment variable that holds the key.")
     ] = None,

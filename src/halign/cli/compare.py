@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from halign.cli import model_options as m
 from halign.cli import outputs as o
 from halign.errors import HalignError
 
@@ -33,8 +34,8 @@ def compare(
         ),
     ] = None,
     limit: Annotated[int, typer.Option(help="How many prompts at most.", min=2)] = 300,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token, always.", min=0)] = 1.0,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest reply, in tokens.", min=1)] = 200,
+    temperature: m.Temperature = 1.0,
+    max_new_tokens: m.LongestReply = 200,
     seed: Annotated[int, typer.Option(help="For prompts and draws.", min=0)] = 0,
     key_env: o.KeyEnv = None,
     concurrency: o.Concurrency = None,
@@ -42,6 +43,7 @@ def compare(
     output_price: o.OutputPrice = None,
     budget: o.Budget = None,
     chunk: Annotated[int, typer.Option(help="Comparisons between two looks at the intervals.", min=1)] = 32,
+    correction: o.Correction = "holm",
     output: Annotated[Path | None, typer.Option(help="Judged folder to write, and to go on from.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Start that folder anew.")] = False,
     report: Annotated[Path | None, typer.Option(help="Also write the comparison as an HTML file.")] = None,
@@ -50,6 +52,7 @@ def compare(
     from halign.evaluate import compare_all
     from halign.progress import Display
 
+    o.check_correction(correction)
     remote = o.remote(key_env, concurrency, input_price, output_price, budget)
     asked = o.judge_of(judge, rubric, explain, samples, remote)
     if overwrite and output is None:
@@ -72,7 +75,7 @@ def compare(
             max_new_tokens=max_new_tokens,
             seed=seed,
         )
-    typer.echo(standing.table())
+    typer.echo(standing.table(correction))
     if getattr(asked, "client", None) is not None:
         typer.echo(asked.client.spent)
     if report is not None:
@@ -98,7 +101,12 @@ def _places(models: list[str]) -> dict[str, str]:
 def _answers(
     places: dict[str, str], prompts: str | None, limit: int, seed: int
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Prompts, and for every model its replies to them, or what gives them."""
+    """Prompts, and for every model its replies to them, or what gives them.
+
+    Raises:
+        HalignError: prompts beside stored replies, or stored replies to prompts that are not the same.
+    """
+    from halign.judges.records import HISTORIES
     from halign.readers import read_prompts
     from halign.worlds import care
 
@@ -107,6 +115,11 @@ def _answers(
         if prompts is not None:
             raise HalignError("--prompts would have no effect beside stored replies: leave it out")
         items = answered.items[:limit]
+        if any(HISTORIES in i.meta for i in items):
+            raise HalignError(
+                "in these conversations each model has its own earlier turns, and compare takes one prompt for all: "
+                "halign judge A B --mode compare, then halign rate"
+            )
         asked = [i.dialogue for i in items]
     elif prompts is None:
         items, asked = [], care.test_prompts(limit, split="test", seed=seed)

@@ -12,7 +12,6 @@ from rich.console import Console
 from halign import checks, convert, lineage
 from halign.cli import data_views as views
 from halign.cli.options import File, Overwrite, Reading, reads
-from halign.curation.balance import Balance
 from halign.errors import HalignError
 from halign.examples import Example
 from halign.items import Kind
@@ -129,6 +128,8 @@ def stats(
     verdicts = views.verdicts(data)
     if verdicts:
         views.print_table(console, "verdicts", verdicts)
+    from halign.curation.balance import Balance
+
     balance = Balance()
     for example in data:
         balance.add(example)

@@ -68,7 +68,7 @@ def build(
     """
     from halign.builders import build as run
     from halign.builders import find, resolve
-    from halign.config import parse_overrides
+    from halign.setting_words import parse_overrides
 
     console = Console()
     if list_all:
@@ -125,6 +125,7 @@ def tools_of(
     from halign.builders import Tools
     from halign.builders.writers import EndpointWriter, LocalWriter
     from halign.judges.yes_no import EndpointYesNo, LocalYesNo
+    from halign.llm import Budget
 
     if model is not None and endpoint is not None:
         raise HalignError("--model and --endpoint both write: name one of them")
@@ -141,6 +142,8 @@ def tools_of(
     if not known:
         refuse({"model": model, "endpoint": endpoint}, f"with {builder.name}, which works by rules alone")
     tools, local = Tools(), None
+    if remote.get("budget") is not None:
+        remote = {**remote, "budget": Budget(remote["budget"])}  # writer and judge spend of one
     if endpoint is not None:
         tools.writer = EndpointWriter(sampler_at(endpoint, str(llm), **remote).client)
     elif model is not None:
@@ -181,13 +184,14 @@ def _plan(builder: Builder, source: Any, settings: Any, tools: Tools) -> None:
     from dataclasses import replace
 
     from halign.builders.driver import dry_run
-    from halign.builders.writers import DryWriter, DryYesNo, EndpointWriter, Planned
+    from halign.builders.writers import DryWriter, DryYesNo, EndpointWriter
     from halign.judges.yes_no import EndpointYesNo
+    from halign.llm import Planned
 
     asked = {"writer": tools.writer, "judge": tools.judge}
     if not any(isinstance(t, EndpointWriter | EndpointYesNo) for t in asked.values()):
         raise HalignError("--dry-run has no effect without an endpoint")
-    plans = {name: Planned([]) for name in asked}
+    plans = {name: Planned() for name in asked}
     dry = replace(tools)
     if isinstance(tools.writer, EndpointWriter):
         dry.writer = DryWriter(tools.writer, plans["writer"])

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from halign.cli.opening import Open
+
 
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for report, results and models.")] = Path(
@@ -18,6 +20,7 @@ def demo(
     workers: Annotated[
         int | None, typer.Option(help="Processes at a time. Default: one per core.", min=0)
     ] = None,
+    open_: Open = None,
 ) -> None:
     """Pretrain a small model, fine-tune and align it six ways, and compare them on held-out customers.
 
@@ -27,4 +30,6 @@ def demo(
     from halign.recipes.run import find, resolve
 
     words = [f"seed={seed}"] if seed else []
-    run_recipe(find("flow1"), resolve("flow1", "demo", {"seed": seed}), output, words, "demo", workers, False)
+    run_recipe(
+        find("flow1"), resolve("flow1", "demo", {"seed": seed}), output, words, "demo", workers, False, open_
+    )

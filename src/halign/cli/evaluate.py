@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from halign.cli import model_options as m
 from halign.cli import outputs as o
 from halign.cli.samplers import refuse, sampler_at, sampler_here
 from halign.errors import HalignError
@@ -62,17 +63,10 @@ def evaluate(
     name: Annotated[
         str | None, typer.Option(help="What to call the model. Default: its folder's name.")
     ] = None,
-    prefix: Annotated[
-        str | None,
-        typer.Option(help='Words that replies are made to begin with; "" for none. Default: as trained.'),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda ... Default: cuda where there is one.")
-    ] = None,
-    quantize: Annotated[str | None, typer.Option(help="4bit or 8bit (CUDA, bitsandbytes).")] = None,
-    engine: Annotated[
-        str | None, typer.Option(help="What writes the replies here: transformers or vllm.")
-    ] = None,
+    prefix: m.Prefix = None,
+    device: m.Device = None,
+    quantize: m.Quantize = None,
+    engine: m.Engine = None,
     endpoint: Annotated[
         str | None, typer.Option(help="Address of an OpenAI-compatible server that MODEL is behind.")
     ] = None,
@@ -90,7 +84,7 @@ def evaluate(
     The same command after an interruption goes on where it stopped. Each set's folder is a folder of verdicts, which
     [bold]halign report[/bold] reads; OUTPUT/results.json holds all numbers.
     """
-    from halign.config import parse_overrides
+    from halign.setting_words import parse_overrides
     from halign.suites import Job
     from halign.suites import evaluate as run
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from halign.cli import model_options as m
+
 
 def harness(
     model: Annotated[str, typer.Argument(help="Folder, run folder or hub name.")],
@@ -33,9 +35,7 @@ def harness(
     ] = False,
     max_tokens: Annotated[int, typer.Option(help="Distinct tokens in one forward pass.", min=1)] = 4096,
     dtype: Annotated[str, typer.Option(help="fp32, or bf16.")] = "fp32",
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda ... Default: cuda where there is one.")
-    ] = None,
+    device: m.Device = None,
     seed: Annotated[int, typer.Option(help="For tasks that ask for sampling.", min=0)] = 0,
 ) -> None:
     """Measure a model on tasks of lm-evaluation-harness: its questions, its measures, its numbers. What questions and choices

@@ -28,7 +28,7 @@ def judge(
         list[str],
         typer.Argument(
             metavar="REPLIES...",
-            help="NAME=FILE.jsonl of `halign sample`, models to be asked (with --prompts), or one judged folder.",
+            help="NAME=FILE.jsonl of `halign sample` or conversations, models to be asked (with --prompts), or a judged folder.",
         ),
     ],
     output: Annotated[Path, typer.Option(help="Folder to write: items, verdicts, judging.json.")],
@@ -54,7 +54,10 @@ def judge(
     retry_failed: Annotated[bool, typer.Option(help="Ask again where no answer came.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Start anew.")] = False,
 ) -> None:
-    """Judge replies: pairs in both orders, or each alone. The same command goes on where it was stopped, asking nothing twice."""
+    """Judge replies: pairs in both orders, or each alone. The same command goes on where it was stopped, asking nothing twice.
+
+    [bold]halign judge audit[/bold] is [bold]halign audit[/bold]: can a judge be trusted? A folder of that name: ./audit.
+    """
     remote = o.remote(key_env, concurrency, input_price, output_price, budget)
     asked = [j for words in judges for j in _each(o.judge_of(words, rubric, explain, samples, remote))]
     sampling = {"temperature": temperature, "max_new_tokens": max_new_tokens, "seed": seed}

@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from halign.catalogue import shown, type_name
-from halign.config import TrainSettings, parse_overrides, read_yaml
 from halign.errors import DataError, HalignError
 from halign.examples import Demonstration, Example
 from halign.loops import find, run
 from halign.loops.contract import Loop
 from halign.loops.registry import resolve
 from halign.recipes.loop_settings import loop_settings
+from halign.setting_words import parse_overrides, read_yaml
+from halign.train_settings import TrainSettings
 
 PLACES = {
     "model": "folder or hub name of what is trained",

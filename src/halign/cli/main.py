@@ -6,8 +6,10 @@ import logging
 import os
 import sys
 import warnings
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 import halign
 from halign.cli import (
@@ -31,7 +33,17 @@ from halign.cli import (
 )
 from halign.errors import HalignError
 
+
+class Commands(TyperGroup):
+    """The sub-commands; ``judge audit`` is ``audit``, which is about judges."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Which command is meant, and what is left for it."""
+        return super().resolve_command(ctx, args[1:] if args[:2] == ["judge", "audit"] else args)
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

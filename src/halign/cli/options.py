@@ -130,8 +130,8 @@ class Remote:
         return asdict(self)
 
 
-def remote_options(when: str) -> dict[str, Any]:
-    """Name -> the option; ``when`` it has an effect stands before its help."""
+def endpoint_options(when: str) -> dict[str, Any]:
+    """Name -> the option, of one endpoint; ``when`` it has an effect stands before its help."""
     at = f"With {when}: "
     return {
         "key_env": Annotated[str | None, typer.Option(help=f"{at}environment variable that holds the key.")],
@@ -144,6 +144,13 @@ def remote_options(when: str) -> dict[str, Any]:
         "output_price": Annotated[
             float | None, typer.Option(help=f"{at}price of a million reply tokens.", min=0)
         ],
+    }
+
+
+def job_options(when: str) -> dict[str, Any]:
+    """Name -> the option, of a whole command, however many endpoints it asks."""
+    at = f"With {when}: "
+    return {
         "budget": Annotated[
             float | None, typer.Option(help=f"{at}stop before this is exceeded; needs prices.", min=0)
         ],
@@ -153,26 +160,41 @@ def remote_options(when: str) -> dict[str, Any]:
     }
 
 
+def remote_options(when: str, job: str | None = None) -> dict[str, Any]:
+    """Those of an endpoint and of the command; ``job``: when the latter have an effect, where that is another time."""
+    return {**endpoint_options(when), **job_options(job or when)}
+
+
 def reads(command: Command) -> Command:
     """Puts the reader's options in place of the parameter ``reading``."""
     return _spread(command, "reading", READING, Reading)
 
 
-def asks(when: str) -> Callable[[Command], Command]:
-    """Puts the endpoint's options in place of the parameter ``remote``."""
+def asks(when: str, prefix: str = "", job: str | None = None) -> Callable[[Command], Command]:
+    """Puts the endpoint's options in place of the parameter ``remote``.
+
+    Args:
+        prefix: of a second endpoint (a judge's, a simulated user's): its options are ``--PREFIX-key-env`` ... and take the place
+            of ``PREFIX_remote``. Budget and dry run are the command's, and are not among them.
+        job: as for ``remote_options``.
+    """
 
     def spread(command: Command) -> Command:
-        return _spread(command, "remote", remote_options(when), Remote)
+        if prefix:
+            return _spread(command, f"{prefix}_remote", endpoint_options(when), Remote, f"{prefix}_")
+        return _spread(command, "remote", remote_options(when, job), Remote)
 
     return spread
 
 
-def _spread(command: Command, name: str, options: Mapping[str, Any], made: type) -> Command:
+def _spread(command: Command, name: str, options: Mapping[str, Any], made: type, prefix: str = "") -> Command:
     """The command with one parameter for each option in place of ``name``, which is made of them."""
     known = inspect.signature(command, eval_str=True)
     default = made()
     parts = [
-        inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=getattr(default, k), annotation=of)
+        inspect.Parameter(
+            f"{prefix}{k}", inspect.Parameter.KEYWORD_ONLY, default=getattr(default, k), annotation=of
+        )
         for k, of in options.items()
     ]
     place = list(known.parameters).index(name)
@@ -180,7 +202,7 @@ def _spread(command: Command, name: str, options: Mapping[str, Any], made: type)
 
     @functools.wraps(command)
     def spread(*positional: Any, **given: Any) -> Any:
-        said = {k: given.pop(k) for k in options if k in given}
+        said = {k: given.pop(f"{prefix}{k}") for k in options if f"{prefix}{k}" in given}
         return command(*positional, **given, **{name: made(**said)})
 
     signature = known.replace(parameters=[*before, *parts, *after])

@@ -16,12 +16,15 @@ from halign.errors import HalignError
 if TYPE_CHECKING:
     from halign.judges.stored import Stored
 
-JUDGE_HELP = "care, checks, reward:FOLDER, pairwise:FOLDER, llm:NAME@URL, local:FOLDER, human:FILE, or package.module:name."
+JUDGE_HELP = (
+    "care, checks, chart:FILE, reward:FOLDER, pairwise:FOLDER, llm:NAME@URL, local:FOLDER, human:FILE, or "
+    "package.module:name."
+)
 Rubrics = Annotated[
     str | None,
     typer.Option(
         "--rubric",
-        help="Of language models: names or files, a,b,file.yaml. Default: adherence,naturalness,hallucination.",
+        help="Of language models: names or files, a,b,file.yaml,persona:FILE. Default: adherence,naturalness,hallucination.",
     ),
 ]
 Explain = Annotated[bool, typer.Option(help="Of language models: a reason before every verdict.")]
@@ -37,6 +40,25 @@ OutputPrice = Annotated[float | None, typer.Option(help="Of llm: price of a mill
 Budget = Annotated[
     float | None, typer.Option(help="Of llm: stop before this is exceeded; needs prices.", min=0)
 ]
+
+Correction = Annotated[
+    str,
+    typer.Option(
+        help="Of p for all comparisons that are shown: holm (no false finding), benjamini-hochberg (few among them), none."
+    ),
+]
+
+
+def check_correction(correction: str) -> None:
+    """See that there is such a correction, before anything is asked.
+
+    Raises:
+        HalignError: there is none.
+    """
+    from halign.evaluate.significance import CORRECTIONS
+
+    if correction not in CORRECTIONS:
+        raise HalignError(f"--correction {correction} is none of {', '.join(CORRECTIONS)}")
 
 
 def remote(

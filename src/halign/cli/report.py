@@ -12,7 +12,8 @@ def report(
     folders: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FOLDER...", help="Folders that halign train, run or judge wrote, in any order."
+            metavar="FOLDER...",
+            help="Folders that halign train, run, judge, compare or evaluate wrote, audits, and data, in any order.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("report.html"),
@@ -29,6 +30,8 @@ def report(
     """Leaderboard, every verdict, curves, settings, cost and commands, as a single file that needs nothing else.
 
     halign report runs/ipo runs/kto judged -o report.html
+
+    halign report flow1-demo evaluated audit.json pairs.jsonl -o report.html
 
     halign report runs/ipo --serve
     """

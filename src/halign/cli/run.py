@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from halign.config import parse_overrides
+from halign.cli.opening import Open, open_page
 from halign.errors import HalignError
+from halign.setting_words import parse_overrides
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -114,6 +115,7 @@ def run(
         bool, typer.Option(help="Of a loop: start anew even if there is a run in the folder.")
     ] = False,
     quiet: Annotated[bool, typer.Option(help="Show the result only.")] = False,
+    open_: Open = None,
     help_: Annotated[bool, typer.Option("--help", help="Show this; after NAME, its settings.")] = False,
 ) -> None:
     """Run a recipe (a whole pipeline) or a loop. What is finished is not done again; an interrupted run goes on where it stopped.
@@ -152,7 +154,7 @@ def run(
     elif tune and found.tune is not None:
         found.tune(resolved, folder, workers, SilentBoard() if quiet else RichBoard())
     else:
-        run_recipe(found, resolved, folder, words, size, workers, quiet)
+        run_recipe(found, resolved, folder, words, size, workers, quiet, open_)
 
 
 def options_of(context: typer.Context) -> list[str]:
@@ -197,14 +199,16 @@ def run_recipe(
     size: str,
     workers: int | None,
     quiet: bool,
+    open_: bool | None,
 ) -> None:
-    """Run a recipe, then say what was found and where it lies."""
+    """Run a recipe, then say what was found and where it lies, and open the report."""
     from halign.recipes.display import RichBoard, SilentBoard
     from halign.recipes.run import execute
 
     board = SilentBoard() if quiet else RichBoard()
     done = execute(recipe.name, settings, folder, overrides=words, size=size, workers=workers, board=board)
     recipe.show(Console(), done)
+    open_page(done.report, open_)
 
 
 def show_plan(recipe: Recipe, settings: dict[str, Any]) -> None:

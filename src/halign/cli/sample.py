@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import Progress
 
+from halign.cli import model_options as m
 from halign.cli.options import Remote, asks
 from halign.cli.samplers import refuse, sampler_at, sampler_here
 
@@ -19,38 +20,22 @@ if TYPE_CHECKING:
 
 @asks("--endpoint")
 def sample(
-    model: Annotated[
-        str, typer.Option(help="Folder, run folder or hub name; with --endpoint its name there.")
-    ],
+    model: m.ModelName,
     prompts: Annotated[str, typer.Option(help="Prompts, or any data: its prompts are taken.")],
     output: Annotated[Path, typer.Option(help="JSONL to write: prompt, conversation, responses.")],
     n: Annotated[int, typer.Option(help="Replies to each prompt.", min=1)] = 1,
     limit: Annotated[int | None, typer.Option(help="Only the first prompts.", min=1)] = None,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token, always.", min=0)] = 1.0,
-    top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens up to this probability.")] = 1.0,
+    temperature: m.Temperature = 1.0,
+    top_p: m.TopP = 1.0,
     top_k: Annotated[int, typer.Option(help="Keep this many tokens; 0: all.", min=0)] = 0,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest reply, in tokens.", min=1)] = 200,
-    stop: Annotated[
-        list[str] | None,
-        typer.Option(help="A string at which a reply ends, left out of it; give it as often as you like."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="For the draws.", min=0)] = 0,
-    prefix: Annotated[
-        str | None,
-        typer.Option(help='Words that replies are made to begin with; "" for none. Default: as trained.'),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda ... Default: cuda where there is one.")
-    ] = None,
-    quantize: Annotated[str | None, typer.Option(help="4bit or 8bit (CUDA, bitsandbytes).")] = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(help="What writes the replies here: transformers or vllm. Default: transformers."),
-    ] = None,
-    endpoint: Annotated[
-        str | None,
-        typer.Option(help="Address of an OpenAI-compatible server, such as http://localhost:8000/v1."),
-    ] = None,
+    max_new_tokens: m.LongestReply = 200,
+    stop: m.Stop = None,
+    seed: m.DrawSeed = 0,
+    prefix: m.Prefix = None,
+    device: m.Device = None,
+    quantize: m.Quantize = None,
+    engine: m.Engine = None,
+    endpoint: m.EndpointURL = None,
     *,
     remote: Remote,
 ) -> None:

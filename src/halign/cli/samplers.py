@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from halign.errors import HalignError
+
+if TYPE_CHECKING:
+    from halign.llm import Budget
 
 ENGINES = ("transformers", "vllm")
 
@@ -49,7 +52,7 @@ def sampler_here(
     return TransformersSampler(policy, prefix=prefix)
 
 
-def sampler_at(url: str, model: str, *, budget: float | None = None, **settings: Any) -> Any:
+def sampler_at(url: str, model: str, *, budget: float | Budget | None = None, **settings: Any) -> Any:
     """A sampler for a model behind an OpenAI-compatible endpoint; ``settings`` of ``Endpoint``, None for its defaults.
 
     Raises:

@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from halign.cli import model_options as m
+
 if TYPE_CHECKING:
     from halign.examples import Example
     from halign.rewards.model import RewardModel
@@ -34,9 +36,7 @@ def score(
     limit: Annotated[int | None, typer.Option(help="Only the first examples.", min=1)] = None,
     max_tokens: Annotated[int, typer.Option(help="Distinct tokens in one forward pass.", min=1)] = 4096,
     dtype: Annotated[str, typer.Option(help="fp32, or bf16.")] = "fp32",
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda ... Default: cuda where there is one.")
-    ] = None,
+    device: m.Device = None,
 ) -> None:
     """Score every response of a file: {"conversation", "example", "response", "reward"}, and its attributes if the model knows
     any.

@@ -9,10 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from halign.catalogue import shown, type_name
-from halign.config import TrainSettings, parse_overrides, read_yaml, resolve
 from halign.errors import HalignError
-from halign.objectives.registry import find, names
+from halign.setting_words import parse_overrides, read_yaml
 
 RECORDED = (
     *("model", "data", "output", "eval_data", "guardrails", "weights", "quantize", "skip_bad"),
@@ -25,6 +23,10 @@ def show_help(context: typer.Context, asked: bool) -> None:
     """The usual help, then every setting with its type, default and meaning."""
     if not asked:
         return
+    from halign.catalogue import shown, type_name
+    from halign.objectives.registry import find, names
+    from halign.train_settings import TrainSettings
+
     console = Console()
     console.print(context.get_help())
     settings = Table(
@@ -107,6 +109,8 @@ def train(
 
     halign train ipo --model Qwen/Qwen3-0.6B --data pairs.jsonl --output runs/ipo beta=0.1 learning_rate=2e-6
     """
+    from halign.config import resolve
+    from halign.objectives.registry import names
     from halign.readers import read
     from halign.readers.columns import parse_columns
     from halign.rewards.loading import load_any

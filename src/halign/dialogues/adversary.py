@@ -95,7 +95,8 @@ def _strategies(file: Path) -> tuple[dict[str, tuple[str, ...]], dict[str, str],
 def attack_scenarios(
     guardrails: Sequence[Guardrail], adversary: Adversary, system: str = ""
 ) -> list[Scenario]:
-    """Every strategy on every rule, all rules being in force."""
+    """Every strategy on every rule, all rules being in force. The rules are the clusters: six ways to attack one rule say little
+    about another."""
     texts = tuple(g.text for g in guardrails)
     messages = (Message("system", system),) if system else ()
     found = []
@@ -103,13 +104,14 @@ def attack_scenarios(
         for strategy in adversary.turns:
             name = f"{g.id}/{strategy}"
             meta = {"conversation": name, SCRIPT: adversary.lines(strategy, g.text, name=g.id), ATTACKS: []}
-            found.append(Scenario(name, Dialogue(messages, texts, meta=meta), strategy, g.text))
+            found.append(Scenario(name, Dialogue(messages, texts, meta=meta), strategy, g.text, g.id))
     return found
 
 
 def care_attacks(scenarios: Sequence[Scenario], adversary: Adversary) -> list[Scenario]:
     """Every strategy on one guardrail of every scenario of the care world: the one that applies at most of its planned acts, of
-    equals the first. What is asked for is what an opposite guardrail of the world says."""
+    equals the first. What is asked for is what an opposite guardrail of the world says. The world's conversations are the
+    clusters."""
     from halign.worlds.care import GUARDRAILS, KINDS
 
     found = []
@@ -123,7 +125,7 @@ def care_attacks(scenarios: Sequence[Scenario], adversary: Adversary) -> list[Sc
             lines = adversary.lines(strategy, rule, wish[0].lower() + wish[1:], target)
             name = f"{scenario.id}/{strategy}"
             meta = {**start.meta, "conversation": name, SCRIPT: lines, ATTACKS: []}
-            found.append(Scenario(name, replace(start, meta=meta), strategy, target))
+            found.append(Scenario(name, replace(start, meta=meta), strategy, target, scenario.id))
     return found
 
 

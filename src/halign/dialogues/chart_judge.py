@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +48,10 @@ class FlowChartJudge(PlainVerdicts):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """For judging.json."""
-        return {"kind": "flow chart", "tasks": list(self.charts), "least": self.least}
+        """For judging.json: which charts, in which version of them."""
+        words = json.dumps([asdict(c) for c in self.charts.values()], sort_keys=True, default=str)
+        version = hashlib.sha256(words.encode()).hexdigest()[:12]
+        return {"kind": "flow chart", "tasks": list(self.charts), "version": version, "least": self.least}
 
     def follow(self, dialogue: Dialogue) -> list[ChartTurn]:
         """Every agent turn of a conversation.

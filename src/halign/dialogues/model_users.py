@@ -14,6 +14,7 @@ from halign.dialogue import Dialogue, Message
 from halign.dialogues.scenarios import GOAL
 from halign.dialogues.scenarios import OPENING as FIRST
 from halign.judges.questions import filled
+from halign.sampling.versions import version_of
 
 TOLD = """\
 You speak as the user of an assistant, and what is said to you is the assistant's reply. This is what you want and know:
@@ -43,6 +44,11 @@ class ModelUsers:
         self.sampler, self.name = sampler, name
         self.settings = {"temperature": temperature, "max_new_tokens": max_new_tokens}
         self.seed = seed
+
+    @property
+    def version(self) -> list[Any]:
+        """What its words depend on beside the scenarios, for jobs that go on."""
+        return [version_of(self.sampler), self.settings, self.seed]
 
     def speak(self, dialogues: Sequence[Dialogue]) -> list[Dialogue | None]:
         """Every dialogue with the user's next turn; None where the user is content, says nothing, or repeats a message.

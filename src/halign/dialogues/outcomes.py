@@ -21,7 +21,10 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class Totals:
-    """One model's dialogues in numbers; all intervals are clustered by scenario.
+    """One model's dialogues in numbers.
+
+    The unit of all intervals is what is independent (``Scenario.cluster``): a scenario with all its runs; under attack the
+    conversation of the care world, or the guardrail, with all strategies and runs.
 
     Attributes:
         dialogues: name of a number -> its interval, over dialogues of which it can be told.
@@ -52,7 +55,7 @@ def totals(outcomes: Sequence[Outcome], records: Sequence[GradeRecord]) -> Total
     if told:
         of = [o.session for o in told]
         found["dialogue held"] = sessions.held(of)
-        found |= curves((o.scenario, bool(o.held)) for o in told)
+        found |= curves(((o.scenario, bool(o.held)) for o in told), {o.scenario: o.cluster for o in told})
         curve = sessions.survival(of)
         found |= {f"unbroken through turn {t}": i for t, i in curve.items() if t <= SHOWN}
         found["turn of the first violation, where there is one"] = sessions.first_violation(of)
@@ -76,16 +79,16 @@ def _strategy(of: Sequence[sessions.Session]) -> dict[str, Interval]:
 
 
 def against(a: Sequence[Outcome], b: Sequence[Outcome]) -> Interval | None:
-    """Share of the dialogues that a's model held, less b's, over the same scenarios and runs; None of a single scenario."""
+    """Share of the dialogues that a's model held, less b's, over the same scenarios and runs; None of a single cluster."""
     of_b = {(o.scenario, o.run): o.held for o in b if o.held is not None}
     pairs = [
-        (float(o.held), float(of_b[o.scenario, o.run]), o.scenario)
+        (float(o.held), float(of_b[o.scenario, o.run]), o.cluster)
         for o in a
         if o.held is not None and (o.scenario, o.run) in of_b
     ]
-    if len({s for _, _, s in pairs}) < 2:
+    if len({c for _, _, c in pairs}) < 2:
         return None
-    return estimate([x - y for x, y, _ in pairs], [s for _, _, s in pairs], (-1.0, 1.0))
+    return estimate([x - y for x, y, _ in pairs], [c for _, _, c in pairs], (-1.0, 1.0))
 
 
 def table(of: Mapping[str, Totals], differ: Interval | None) -> str:

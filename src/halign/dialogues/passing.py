@@ -8,7 +8,7 @@ hold, the estimators C(c, k) / C(n, k) and 1 - C(n - c, k) / C(n, k) have no bia
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from math import comb
 
 from halign.errors import HalignError
@@ -42,14 +42,16 @@ def any_of(held: int, runs: int, k: int) -> float:
     return 1 - comb(runs - held, k) / comb(runs, k)
 
 
-def curves(runs: Iterable[tuple[Hashable, bool]]) -> dict[str, Interval]:
+def curves(
+    runs: Iterable[tuple[Hashable, bool]], clusters: Mapping[Hashable, Hashable] | None = None
+) -> dict[str, Interval]:
     """``pass^k`` and ``pass@k`` for every k up to the number of runs that each scenario has, with 95 % intervals.
 
-    A scenario is one value and one cluster. Scenarios with fewer runs than others limit k, so that all numbers are about the same
-    scenarios.
+    A scenario is one value. Scenarios with fewer runs than others limit k, so that all numbers are about the same scenarios.
 
     Args:
         runs: (scenario, held) of every run.
+        clusters: scenario -> the unit of the intervals, where several scenarios share something; None: scenarios are independent.
 
     Raises:
         HalignError: there are no runs.
@@ -62,10 +64,11 @@ def curves(runs: Iterable[tuple[Hashable, bool]]) -> dict[str, Interval]:
     if not count:
         raise HalignError("pass^k: there are no runs to count")
     names = list(count)
+    units = [s if clusters is None else clusters[s] for s in names]
     found = {}
     for k in range(1, min(count.values()) + 1):
         for name, of in ((f"pass^{k}", all_of), (f"pass@{k}", any_of)):
-            found[name] = estimate([of(held[s], count[s], k) for s in names], names)
+            found[name] = estimate([of(held[s], count[s], k) for s in names], units)
     return {name: found[name] for name in sorted(found, key=lambda n: (n[4] == "@", int(n[5:])))}
 
 

@@ -23,16 +23,23 @@ class Scenario:
     """One situation; it is run several times.
 
     Attributes:
-        id: what clusters the intervals.
         start: system message and guardrails; its ``meta`` is what the user knows.
         strategy: of an adversary; "": nobody attacks.
         target: the guardrail that is attacked, as verdicts name it.
+        of: what it shares with other scenarios, so that they are not independent: the conversation of the care world, or the
+            guardrail, that several strategies attack. "": nothing.
     """
 
     id: str
     start: Dialogue
     strategy: str = ""
     target: str = ""
+    of: str = ""
+
+    @property
+    def cluster(self) -> str:
+        """The unit of the intervals: scenarios of one cluster, and all runs of them, count as one witness."""
+        return self.of or self.id
 
     def begun(self, run: int) -> Dialogue:
         """The start of one run."""

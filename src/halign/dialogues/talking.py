@@ -1,15 +1,15 @@
 """Whole dialogues between a model and simulated users. All of them advance by one turn together, through one call of each side.
 
 FOLDER/rounds-MODEL.jsonl holds one row a turn: what all users said and the model replied in it. It is the only state: a turn that
-is not whole on disk is asked again, and since users and samplers draw by turn and place, in the same words.
+is not whole on disk is asked again, and since users and samplers draw by turn and place, in the same words. What the turns depend
+on is the folder's affair (``halign.begun``).
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from halign.dialogue import Dialogue, Message
 from halign.dialogues.adversary import Speaker
 from halign.dialogues.scenarios import Scenario
-from halign.errors import HalignError
-from halign.judges.records import append, rows
+from halign.judges.records import rows
 
 Watch = Callable[[int, int], None]
 """Called with (dialogues over, dialogues in all)."""
@@ -79,67 +78,62 @@ class Talk:
         }
 
 
-@dataclass(frozen=True)
-class Round:
-    """One turn of all dialogues that were open.
+Said = list[list[Any]]
+"""One turn of all dialogues that were open, in order: [user's words, changed meta, reply, finished]; [] where the user left."""
 
-    Attributes:
-        number: from 1; it also tells a row of this file from another.
-        said: of each open dialogue, in order: [user's words, changed meta, reply, finished], or [] where the user left.
-    """
 
-    number: int
-    identity: str
-    said: list[list[Any]]
+def rounds_file(folder: Path, model: str) -> Path:
+    """Where the turns of one model stand."""
+    plain = re.sub(r"[^\w.-]+", "_", model)
+    return folder / f"rounds-{plain}.jsonl"
+
+
+def read_rounds(file: Path) -> list[Said]:
+    """The turns that are whole on disk."""
+    return [row["said"] for _, row in rows(file)]
 
 
 def talk(
-    name: str,
     sampler: Any,
     user: Speaker,
     scenarios: Sequence[Scenario],
     settings: TalkSettings,
-    folder: Path,
+    before: Iterable[Said] = (),
     *,
+    keep: Callable[[Said], None] = lambda said: None,
     watch: Watch = lambda done, total: None,
 ) -> list[Talk]:
-    """All dialogues of one model, from the beginning or from where the folder stopped.
+    """All dialogues of one model, from the beginning or from where they stopped.
 
     Args:
         sampler: the model.
+        before: the turns that there are.
+        keep: called with each turn that was held, before the next.
 
     Raises:
-        HalignError: the folder holds dialogues of other scenarios, settings or users; as the sampler's and the user's.
+        HalignError: as the sampler's and the user's.
     """
     talks = [Talk(s, run, s.begun(run)) for s in scenarios for run in range(settings.runs)]
-    identity = _identity(name, user.name, scenarios, settings)
-    file = folder / f"rounds-{_plain(name)}.jsonl"
-    for _, row in rows(file):
-        if row["identity"] != identity:
-            raise HalignError(
-                f"{file} holds dialogues with other scenarios, rules, users or settings; take another folder, or --overwrite"
-            )
-        _take([t for t in talks if not t.over], row["said"])
+    for said in before:
+        _take([t for t in talks if not t.over], said)
     number = max((len(t.finished) for t in talks), default=0)
     while number < settings.turns and (still := [t for t in talks if not t.over]):
         watch(len(talks) - len(still), len(talks))
         number += 1
         said = _round(still, user, sampler, settings, number)
-        append(file, [Round(number, identity, said)])  # type: ignore[list-item]
+        keep(said)
         _take(still, said)
     watch(len(talks), len(talks))
     return talks
 
 
-def _round(
-    talks: Sequence[Talk], user: Speaker, sampler: Any, settings: TalkSettings, number: int
-) -> list[list[Any]]:
+def _round(talks: Sequence[Talk], user: Speaker, sampler: Any, settings: TalkSettings, number: int) -> Said:
     """What users and model say in one turn."""
     spoken = user.speak([t.dialogue for t in talks])
     asked = [d for d in spoken if d is not None]
     drawn = _replies(sampler, asked, settings, number) if asked else []
     answers = iter(drawn)
-    found: list[list[Any]] = []
+    found: Said = []
     for t, d in zip(talks, spoken, strict=True):
         if d is None:
             found.append([])
@@ -171,13 +165,3 @@ def _take(talks: Sequence[Talk], said: Sequence[Sequence[Any]]) -> None:
         d = replace(t.dialogue, meta={**t.dialogue.meta, **meta})
         t.dialogue = d + Message("user", words) + Message("assistant", reply)
         t.finished.append(finished)
-
-
-def _identity(name: str, user: str, scenarios: Sequence[Scenario], settings: TalkSettings) -> str:
-    """What the dialogues depend on, but for the weights behind a name."""
-    words = repr((name, user, [asdict(s) for s in scenarios], settings.model_dump()))
-    return hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name)

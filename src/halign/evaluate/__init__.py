@@ -13,7 +13,7 @@ from halign.evaluate.comparison import (
 from halign.evaluate.correction import Corrected, corrected_rate
 from halign.evaluate.elo import elo
 from halign.evaluate.frontier import Tilted, best_of_n, best_of_n_kl, jackknifed, tilted, win_rate
-from halign.evaluate.intervals import Interval, advantage, bootstrap, difference, mean, rate, share
+from halign.evaluate.intervals import Interval, advantage, bootstrap, bounded, difference, mean, rate, share
 from halign.evaluate.kl import log_ratios
 from halign.evaluate.length_control import Anchors, LengthControlled, length_controlled
 from halign.evaluate.matches import Matches
@@ -60,6 +60,7 @@ __all__ = [
     "best_of_n",
     "best_of_n_kl",
     "bootstrap",
+    "bounded",
     "bradley_terry",
     "by_guardrail",
     "clustered_t",

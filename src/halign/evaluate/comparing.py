@@ -23,6 +23,7 @@ from halign.judges.recording import PairCase
 from halign.judges.records import JudgedItem
 from halign.judges.stored import item_of
 from halign.sampling import TransformersSampler
+from halign.sampling.versions import version_of
 
 Quiet: Watch = lambda done, total, note: None  # noqa: E731
 
@@ -138,24 +139,13 @@ class _Sampled:
 
     def __init__(self, model: Any, prompts: Sequence[Dialogue], sampling: Mapping[str, Any]) -> None:
         self.sampler = model if hasattr(model, "sample") else TransformersSampler(model)
-        self.identity = _who(self.sampler)
+        self.identity = version_of(self.sampler)
         self.prompts, self.sampling = prompts, sampling
 
     def __call__(self, places: Sequence[int], seen: int) -> list[str]:
         seed = int(self.sampling.get("seed", 0)) + 1_000_003 * seen
         found = self.sampler.sample([self.prompts[i] for i in places], **{**self.sampling, "seed": seed})
         return [samples[0].text for samples in found]
-
-
-def _who(sampler: Any) -> str | None:
-    """What tells a sampler's model from others of the same name; None where there is nothing to tell it by."""
-    model = getattr(getattr(sampler, "policy", None), "model", None)
-    if model is not None:
-        from halign.models import fingerprint
-
-        return f"{fingerprint(model)} {getattr(getattr(sampler, 'renderer', None), 'response_prefix', '')}"
-    client = getattr(sampler, "client", None)
-    return None if client is None else str(client.endpoint)
 
 
 def _source(name: str, model: Any, items: Sequence[JudgedItem], sampling: Mapping[str, Any]) -> Any:

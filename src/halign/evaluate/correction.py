@@ -4,7 +4,9 @@ With p the share that the judge passes, se its sensitivity P(judge passes | pers
 P(judge fails | person fails), p = theta se + (1 - theta)(1 - sp), so theta = (p + sp - 1) / (se + sp - 1). It is cut to [0, 1].
 
 The variance is by the delta method, with d theta = (dp + (1 - theta) d sp - theta d se) / (se + sp - 1). It assumes that the
-judge errs alike on the judged and on the labelled items, and that these are different conversations.
+judge errs alike on the judged and on the labelled items. Where these are different conversations, the variances of the two
+samples add up; where they share conversations (people labelled some of what was judged), they are one sample, and a
+conversation's influences on p, se and sp are summed before they are squared.
 """
 
 from __future__ import annotations
@@ -56,6 +58,9 @@ def corrected_rate(
 ) -> Corrected:
     """The corrected pass rate of ``judged`` [n], the judge's mistakes known from [k] items that it and a person judged.
 
+    Args:
+        judged_clusters, labelled_clusters: conversations; one that is in both is taken for the same.
+
     Raises:
         HalignError: no labelled item that the person passes, or none that the person fails; the judge is no better than chance
             (sensitivity + specificity at most 1), so that its verdicts say nothing.
@@ -78,16 +83,15 @@ def corrected_rate(
         )
     theta, slope = _theta(p, se, sp), se + sp - 1
     raw = (p + sp - 1) / slope
-    judged_codes, groups = coded(judged_clusters)
-    codes, labelled = coded(labelled_clusters)
+    groups, labelled = len(set(judged_clusters)), len(set(labelled_clusters))
     of_se = np.where(true, said - se, 0) / true.mean()
     of_sp = np.where(~true, 1 - said - sp, 0) / (~true).mean()
     influences = ((1 - raw) * of_sp - raw * of_se) / slope
-    variance = covariance((x - p)[:, None] / slope, judged_codes, groups)[0, 0]
-    variance += covariance(influences[:, None], codes, labelled)[0, 0]
-    half = quantile(level, min(groups, labelled)) * float(variance) ** 0.5
+    samples = _Samples.of(judged_clusters, labelled_clusters)
+    variance = samples.variance((x - p) / slope, influences)
+    half = quantile(level, min(groups, labelled)) * variance**0.5
 
-    drawn = _bootstrap(x, judged_codes, said, true, codes, resamples, seed, undefined=raw)
+    drawn = _bootstrap(x, said, true, samples, resamples, seed, undefined=raw)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     n = len(x)
     return Corrected(
@@ -99,23 +103,63 @@ def corrected_rate(
     )
 
 
+@dataclass(frozen=True)
+class _Samples:
+    """The judged items' conversations and the labelled ones', numbered: together where they share some.
+
+    Attributes:
+        judged, labelled: [n], [k], numbers of their conversations.
+        groups: how many there are of each; of both together where ``shared``.
+    """
+
+    judged: Codes
+    labelled: Codes
+    groups: tuple[int, int]
+    shared: bool
+
+    @classmethod
+    def of(cls, judged: Sequence[Hashable], labelled: Sequence[Hashable]) -> _Samples:
+        if set(judged) & set(labelled):
+            codes, groups = coded([*judged, *labelled])
+            return cls(codes[: len(judged)], codes[len(judged) :], (groups, groups), True)
+        (x, n), (y, k) = coded(judged), coded(labelled)
+        return cls(x, y, (n, k), False)
+
+    def variance(self, of_judged: Floats, of_labelled: Floats) -> float:
+        """Of an estimate with these influences [n], [k], each on the mean over its own sample."""
+        if not self.shared:
+            parts = (of_judged, self.judged, self.groups[0]), (of_labelled, self.labelled, self.groups[1])
+            return float(sum(covariance(u[:, None], codes, n)[0, 0] for u, codes, n in parts))
+        n, k = len(of_judged), len(of_labelled)
+        both = np.concatenate([of_judged * (n + k) / n, of_labelled * (n + k) / k])
+        codes = np.concatenate([self.judged, self.labelled])
+        return float(covariance(both[:, None], codes, self.groups[0])[0, 0])
+
+    def resampled(self, resamples: int, seed: int) -> tuple[Codes, Codes]:
+        """How often each conversation occurs, of the judged and of the labelled: [resamples, groups] each."""
+        first = resampled(self.groups[0], resamples, seed)
+        return first, first if self.shared else resampled(self.groups[1], resamples, seed + 1)
+
+
 def _bootstrap(
     x: Floats,
-    judged_codes: Codes,
     said: Floats,
     true: NDArray[np.bool_],
-    codes: Codes,
+    samples: _Samples,
     resamples: int,
     seed: int,
     undefined: float,
 ) -> Floats:
-    """Corrected rates of resampled conversations, of the judged and of the labelled items each by themselves: [resamples]."""
-    groups, labelled = int(judged_codes.max()) + 1, int(codes.max()) + 1
-    passed = summed(np.stack([x, np.ones_like(x)], 1), judged_codes, groups)
-    cells = summed(np.stack([true * said, true, ~true * (1 - said), ~true], 1), codes, labelled)
-    judge_sums = resampled(groups, resamples, seed) @ passed
-    label_sums = resampled(labelled, resamples, seed + 1) @ cells
-    seen = (label_sums[:, 1] > 0) & (label_sums[:, 3] > 0)  # a resample may hold one kind alone
+    """Corrected rates of resampled conversations: [resamples], fewer where some lack what a rate needs."""
+    passed = summed(np.stack([x, np.ones_like(x)], 1), samples.judged, samples.groups[0])
+    cells = np.stack([true * said, true, ~true * (1 - said), ~true], 1)
+    judge_times, label_times = samples.resampled(resamples, seed)
+    judge_sums, label_sums = (
+        judge_times @ passed,
+        label_times @ summed(cells, samples.labelled, samples.groups[1]),
+    )
+    # a resample may hold one kind alone
+    seen = (label_sums[:, 1] > 0) & (label_sums[:, 3] > 0) & (judge_sums[:, 1] > 0)
     a, b, c, d = label_sums[seen].T
     p = judge_sums[seen, 0] / judge_sums[seen, 1]
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -9,14 +9,18 @@ conversations. Without that, ten turns of one conversation would count as ten wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from halign.evaluate.clusters import coded, covariance, quantile
+
+ROUNDING = 1e-12
+"""A spread that is a smaller share of the values than this is rounding: clusters that are all alike have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +68,7 @@ def mean(values: Sequence[float], clusters: Sequence[Hashable], *, level: float 
     Raises:
         ValueError: no values, or a single cluster, whose spread nobody can know.
     """
-    x, codes, groups = _grouped(values, clusters)
-    m = float(x.mean())
-    half = _variance(x, codes, groups) ** 0.5 * quantile(level, groups)
-    return Interval(m, m - half, m + half, len(x), groups)
+    return mean_of(moments(values, clusters), level)
 
 
 def share(values: Sequence[bool], clusters: Sequence[Hashable], *, level: float = 0.95) -> Interval:
@@ -79,14 +80,7 @@ def share(values: Sequence[bool], clusters: Sequence[Hashable], *, level: float 
     be seen and the number of clusters stands in for n: nine conversations without a fault do not prove
     perfection.
     """
-    x, codes, groups = _grouped(values, clusters)
-    n, p = len(x), float(x.mean())
-    if groups < 2 or p in (0.0, 1.0):
-        effective = float(groups)
-    else:
-        variance = _variance(x, codes, groups)
-        effective = min(float(n), p * (1 - p) / variance) if variance > 0 else float(groups)
-    return _wilson(x, effective, groups, level)
+    return share_of(moments(values, clusters), level)
 
 
 def rate(values: Sequence[float], clusters: Sequence[Hashable], *, level: float = 0.95) -> Interval:
@@ -98,12 +92,9 @@ def rate(values: Sequence[float], clusters: Sequence[Hashable], *, level: float 
     Raises:
         ValueError: a value outside [0, 1], or none.
     """
-    x, codes, groups = _grouped(values, clusters)
-    p = float(x.mean())
-    if x.min() < 0 or x.max() > 1:
+    if len(values) and not (min(values) >= 0 and max(values) <= 1):
         raise ValueError("values must lie within 0 and 1")
-    variance = _variance(x, codes, groups) if groups > 1 else 0.0
-    return _wilson(x, p * (1 - p) / variance if variance > 0 else float(groups), groups, level)
+    return rate_of(moments(values, clusters), level)
 
 
 def bootstrap(
@@ -126,30 +117,65 @@ def bootstrap(
     return Interval(float(x.mean()), float(low), float(high), len(x), groups)
 
 
-def advantage(values: Sequence[float], clusters: Sequence[Hashable], *, level: float = 0.95) -> Interval:
-    """The mean of values in [-1, 1] that are mostly zero (better, worse, no difference), and its interval.
+def bounded(
+    values: Sequence[float],
+    clusters: Sequence[Hashable],
+    scale: tuple[float, float],
+    *,
+    level: float = 0.95,
+) -> Interval:
+    """The mean of values within a scale, with an interval that stays within it and never vanishes.
 
-    As ``mean``; but where not a single value differs from zero the spread cannot be seen, and the interval
-    is as wide
-    as that of a share of none among the clusters: no difference in ten conversations does not prove equality.
+    As ``mean``, cut to the scale. Where all values are the same, the spread cannot be seen: as many clusters as could differ
+    unseen (the upper end of a share of none) may then lie at either end of the scale. Ten wins in ten conversations do not
+    prove that there are no losses.
+
+    Raises:
+        ValueError: a value outside the scale; or as ``mean``.
     """
-    x = np.asarray(values, dtype=float)
-    if len(x) and not x.any():
-        none = share([False] * len(x), clusters, level=level)
-        return Interval(0.0, -none.high, none.high, none.n, none.clusters)
-    return mean(values, clusters, level=level)
+    low, high = scale
+    x, rounding = np.asarray(values, dtype=float), 1e-6 * (high - low)
+    if len(x) and (x.min() < low - rounding or x.max() > high + rounding):
+        raise ValueError(f"values must lie within {low:g} and {high:g}")
+    if len(x) and (x == x[0]).all():
+        unseen = share([False] * len(x), clusters, level=level)
+        at, u = float(x[0]), unseen.high
+        return Interval(at, at - (at - low) * u, at + (high - at) * u, unseen.n, unseen.clusters)
+    return mean(values, clusters, level=level).within(low, high)
+
+
+def advantage(values: Sequence[float], clusters: Sequence[Hashable], *, level: float = 0.95) -> Interval:
+    """The mean of values in [-1, 1] (better, no difference, worse), and its interval (``bounded``)."""
+    return bounded(values, clusters, (-1.0, 1.0), level=level)
 
 
 def difference(
-    a: Sequence[float], b: Sequence[float], clusters: Sequence[Hashable], *, level: float = 0.95
+    a: Sequence[float],
+    b: Sequence[float],
+    clusters: Sequence[Hashable],
+    *,
+    scale: tuple[float, float] | None = None,
+    level: float = 0.95,
 ) -> Interval:
-    """Mean of a - b (each in [0, 1]) over the same prompts, clustered by conversation.
+    """Mean of a - b over the same prompts, clustered by conversation.
 
     A paired test at 1 - level: does the interval exclude zero?
+
+    Args:
+        scale: what a and b lie within, (0, 1) for shares: the interval then stays within what their difference can be, and does
+            not vanish where all differences are the same (``bounded``). None: a quantity without bounds, such as a reward;
+            where nothing differs its interval is that of a scale of one unit.
+
+    Raises:
+        ValueError: a and b differ in number; a difference beyond the scale; or as ``mean``.
     """
     if len(a) != len(b):
         raise ValueError(f"pairs wanted: {len(a)} and {len(b)} values")
-    return advantage(list(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)), clusters, level=level)
+    gaps = list(np.asarray(a, dtype=float) - np.asarray(b, dtype=float))
+    if scale is None and any(gaps):
+        return mean(gaps, clusters, level=level)
+    width = 1.0 if scale is None else scale[1] - scale[0]
+    return bounded(gaps, clusters, (-width, width), level=level)
 
 
 def _grouped(values: Any, clusters: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray, int]:
@@ -164,15 +190,59 @@ def _grouped(values: Any, clusters: Sequence[Hashable]) -> tuple[np.ndarray, np.
     return x, codes, groups
 
 
-def _variance(x: np.ndarray, codes: np.ndarray, groups: int) -> float:
-    """Clustered variance of the mean."""
-    return float(covariance((x - x.mean())[:, None], codes, groups)[0, 0])
+class Moments(NamedTuple):
+    """Of n values in G clusters, what ``mean``, ``share`` and ``rate`` are made from.
+
+    Attributes:
+        variance: clustered, of the mean; NaN where there is one cluster.
+    """
+
+    n: int
+    groups: int
+    mean: float
+    variance: float
 
 
-def _wilson(x: np.ndarray, effective: float, groups: int, level: float) -> Interval:
+def moments(values: Any, clusters: Sequence[Hashable]) -> Moments:
+    """Of values that are all there; ``running.Running`` keeps them up.
+
+    Raises:
+        ValueError: no values, or some that are not finite.
+    """
+    x, codes, groups = _grouped(values, clusters)
+    centred = (x - x.mean())[:, None]
+    variance = float(covariance(centred, codes, groups)[0, 0]) if groups > 1 else math.nan
+    if variance <= (ROUNDING * float(np.abs(x).max())) ** 2:
+        variance = 0.0
+    return Moments(len(x), groups, float(x.mean()), variance)
+
+
+def mean_of(m: Moments, level: float = 0.95) -> Interval:
+    """As ``mean``, from moments. Raises ValueError for a single cluster."""
+    if m.groups < 2:
+        raise ValueError(f"an interval needs at least two conversations, got {m.groups}")
+    half = m.variance**0.5 * quantile(level, m.groups)
+    return Interval(m.mean, m.mean - half, m.mean + half, m.n, m.groups)
+
+
+def share_of(m: Moments, level: float = 0.95) -> Interval:
+    """As ``share``, from the moments of values 0 and 1."""
+    p = m.mean
+    if m.groups > 1 and 0 < p < 1 and m.variance > 0:
+        return _wilson(m, min(float(m.n), p * (1 - p) / m.variance), level)
+    return _wilson(m, float(m.groups), level)
+
+
+def rate_of(m: Moments, level: float = 0.95) -> Interval:
+    """As ``rate``, from the moments of values within 0 and 1."""
+    spread = m.groups > 1 and m.variance > 0
+    return _wilson(m, m.mean * (1 - m.mean) / m.variance if spread else float(m.groups), level)
+
+
+def _wilson(m: Moments, effective: float, level: float) -> Interval:
     """Wilson's interval for a mean within [0, 1], as of ``effective`` independent draws."""
-    p = float(x.mean())
-    z = quantile(level, groups) if groups > 1 else float(stats.norm.ppf((1 + level) / 2))
+    p = m.mean
+    z = quantile(level, m.groups) if m.groups > 1 else float(stats.norm.ppf((1 + level) / 2))
     centre = (p + z**2 / (2 * effective)) / (1 + z**2 / effective)
     half = z / (1 + z**2 / effective) * (p * (1 - p) / effective + z**2 / (4 * effective**2)) ** 0.5
-    return Interval(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), len(x), groups)
+    return Interval(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), m.n, m.groups)

@@ -34,6 +34,12 @@ from halign.evaluate.penalised import chosen_strength, penalised_logistic
 
 ANCHOR_WEIGHT = 0.2
 """AlpacaEval's, of all anchors together relative to the model's own rows."""
+THEIR_NAMES = {
+    "plain": "length_controlled_minimal",
+    "with_difficulty": "length_controlled_noreg",
+    "full": "length_controlled_v1",
+}
+"""Model -> what AlpacaEval calls it."""
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,11 @@ class Observed:
         self.values.append((1 + advantage) / 2)
         self.conversations.append(conversation)
 
+    @property
+    def rows(self) -> list[tuple[Pair, float, Hashable]]:
+        """(pair, y, conversation) of each comparison."""
+        return list(zip(self.pairs, self.values, self.conversations, strict=True))
+
 
 @dataclass(frozen=True)
 class Strengths:

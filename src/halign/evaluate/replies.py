@@ -107,7 +107,8 @@ def paired(a: Sequence[Reply], b: Sequence[Reply], measure: str) -> Interval:
     if [r.conversation for r in a] != [r.conversation for r in b]:
         raise ValueError("paired replies must answer the same prompts in the same order")
     f = _measure(measure)
-    return difference([f(r) for r in a], [f(r) for r in b], [r.conversation for r in a])
+    clusters = [r.conversation for r in a]
+    return difference([f(r) for r in a], [f(r) for r in b], clusters, scale=(0.0, 1.0))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 from scipy import stats
@@ -92,6 +92,25 @@ def benjamini_hochberg(p: Sequence[float]) -> list[float]:
     order = np.argsort(x, kind="stable")
     raw = m * x[order] / np.arange(1, m + 1)
     return _placed(np.minimum(1, np.minimum.accumulate(raw[::-1])[::-1]), order)
+
+
+CORRECTIONS: Mapping[str, tuple[str, Callable[[Sequence[float]], list[float]]]] = {
+    "none": ("without correction", list),
+    "holm": ("after Holm", holm),
+    "benjamini-hochberg": ("after Benjamini and Hochberg", benjamini_hochberg),
+}
+"""Correction for many comparisons -> (what a table calls its p, p of all tests -> adjusted p)."""
+
+
+def corrected(p: Sequence[float], correction: str) -> list[float]:
+    """Adjusted p of each test, in order.
+
+    Raises:
+        HalignError: there is no such correction.
+    """
+    if correction not in CORRECTIONS:
+        raise HalignError(f"correction {correction!r} is none of {', '.join(CORRECTIONS)}")
+    return CORRECTIONS[correction][1](p)
 
 
 def _checked(p: Sequence[float]) -> np.ndarray:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 
 from halign.evaluate.comparison import Comparison, compare_records
 from halign.evaluate.intervals import Interval, advantage
 from halign.evaluate.planning import Observed, half_width, next_pairs, strengths
+from halign.evaluate.significance import CORRECTIONS, corrected, sign_flip
 from halign.judges.recording import PairCase
 from halign.judges.records import PairRecord, Record
 
@@ -25,6 +26,7 @@ class Standing:
             Bradley-Terry model, in which every comparison says something of every pair.
         ranking: dimension -> (model, strength), best first; strengths are log-odds with mean 0. Of two models: none.
         compared: comparisons judged; ``interval``: the half-width asked for, and ``reached``: whether all are within.
+        p: dimension -> pair -> p of the sign-flip test that neither is better, from the pair's own comparisons.
     """
 
     models: list[str]
@@ -34,18 +36,39 @@ class Standing:
     compared: int
     interval: float | None = None
     reached: bool = True
+    p: Mapping[str, Mapping[Names, float]] = field(default_factory=dict)
 
-    def table(self) -> str:
-        """The result as plain text."""
+    def table(self, correction: str = "holm") -> str:
+        """The result as plain text.
+
+        Args:
+            correction: of the p of all pairs and dimensions together (``significance.CORRECTIONS``).
+
+        Raises:
+            HalignError: there is no such correction.
+        """
         if len(self.models) == 2:
             tables = [c.table() for c in self.comparisons.values()]
         else:
             tables = [self._ranked(d) for d in self.advantages]
             tables += [c.table() for c in self.comparisons.values() if c.dimensions or c.troubles]
+        if any(self.p.values()):
+            tables.append(self._tests(correction))
         if self.interval is not None:
             said = "every interval is within" if self.reached else "the prompts were not enough for"
             tables.append(f"{self.compared} comparisons: {said} ±{self.interval:g}")
         return "\n\n".join(tables)
+
+    def _tests(self, correction: str) -> str:
+        tests = [(d, pair, p) for d, of in self.p.items() for pair, p in of.items()]
+        adjusted = corrected([p for *_, p in tests], correction)
+        lines = [f"sign-flip tests that neither is better, over {len(tests)}"]
+        for (dimension, (a, b), p), q in zip(tests, adjusted, strict=True):
+            after = (
+                f", {CORRECTIONS[correction][0]} {q:.3g}" if correction != "none" and len(tests) > 1 else ""
+            )
+            lines.append(f"{dimension:<16}  {a} against {b}: p {p:.3g}{after}")
+        return "\n".join(lines)
 
     def _ranked(self, dimension: str) -> str:
         lines = [
@@ -145,7 +168,20 @@ class Contest:
             by_strength = zip(self.models, found.values.tolist(), strict=True)
             ranking[d] = sorted(by_strength, key=lambda row: -row[1])
         reached = interval is None or self.widest() <= interval
-        return Standing(self.models, comparisons, advantages, ranking, self.compared, interval, reached)
+        p = {d: self._tested(observed) for d, observed in self._observed().items()}
+        return Standing(self.models, comparisons, advantages, ranking, self.compared, interval, reached, p)
+
+    def _tested(self, observed: Observed) -> dict[Names, float]:
+        """Pair -> p, of those that were compared in two conversations or more."""
+        found: dict[Names, float] = {}
+        for x, y in combinations(range(len(self.models)), 2):
+            of = [(v, c) for pair, v, c in observed.rows if pair == (x, y)]
+            of += [(1 - v, c) for pair, v, c in observed.rows if pair == (y, x)]
+            if len({c for _, c in of}) > 1:
+                found[self.models[x], self.models[y]] = sign_flip(
+                    [2 * v - 1 for v, _ in of], [c for _, c in of]
+                )
+        return found
 
     def _observed(self) -> dict[str, Observed]:
         place = {name: i for i, name in enumerate(self.models)}

@@ -1,8 +1,8 @@
 """A folder that is being judged: what is already in it is not asked again, and a kill at any moment loses one chunk at most.
 
 Verdicts are added chunk by chunk. After each, ``.judging`` says how many bytes of verdicts.jsonl count; what stands behind
-them when the job is taken up again is cut off. Which cases have been judged is read off the verdicts themselves. judging.json
-comes last.
+them when the job is taken up again is cut off. Which cases have been judged is read off the verdicts themselves, and of cases
+on which the judge had nothing to say off ``.judging``. judging.json comes last.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ from halign.judges.records import (
 )
 
 STATE = ".judging"
+NOTHING = {"bytes": 0, "seconds": 0.0, "cost": None, "calls": 0}
+Key = tuple[str, ...]
+"""Of a case: the judge, the item, the models."""
 Watch = Callable[[int, int, str], None]
 """Called with (cases done, cases in all, what it has cost so far)."""
 
@@ -66,7 +69,7 @@ class JudgedFolder:
         if (self.path / VERDICTS).exists():
             self.records = Judged.read(self.path).records
         self.items = read_items(self.path / ITEMS)
-        self.done = {key_of(r) for r in self.records}
+        self.done = self._judged()
         self._started = time.monotonic()
 
     def _resumed(self) -> dict[str, Any]:
@@ -76,8 +79,8 @@ class JudgedFolder:
                 raise HalignError(
                     f"{self.path} holds verdicts that were not written here; take another folder"
                 )
-            return {"identity": self._identity, "bytes": 0, "seconds": 0.0, "cost": None, "calls": 0}
-        state: dict[str, Any] = json.loads(file.read_text())
+            return {"identity": self._identity, **NOTHING, "silent": []}
+        state: dict[str, Any] = {"silent": [], **json.loads(file.read_text())}
         if state["identity"] != self._identity:
             raise HalignError(
                 f"{self.path} holds verdicts on other replies, or by another judge, rubric or setting; take another folder, or "
@@ -93,15 +96,19 @@ class JudgedFolder:
         append(self.path / ITEMS, new)
         self.items |= {i.item: i for i in new}
 
-    def add(self, records: Sequence[Record], **spent: Any) -> None:
+    def add(self, records: Sequence[Record], asked: Iterable[Key] = (), **spent: Any) -> None:
         """Keep verdicts.
 
         Args:
+            asked: the cases that were judged, by key; those without a record are kept as such.
             spent: ``calls`` and ``cost`` since the last time.
         """
         append(self.path / VERDICTS, records)
         self.records += records
-        self.done |= {key_of(r) for r in records}
+        said = {key_of(r) for r in records}
+        silent = [key for key in asked if key not in said]
+        self._state["silent"] += silent
+        self.done |= said.union(silent)
         now = time.monotonic()
         self._state["seconds"] += now - self._started
         self._started = now
@@ -113,25 +120,34 @@ class JudgedFolder:
     def drop_failed(self) -> int:
         """Forget the cases of which some answer did not come, so that they are asked again; returns how many."""
         failed = {key_of(r) for r in self.records if r.trouble == "failed"}
-        kept = [r for r in self.records if key_of(r) not in failed]
-        if failed:
-            rewrite(self.path / VERDICTS, kept)
-            self.records, self.done = kept, {key_of(r) for r in kept}
-            self._save()
+        self.drop(lambda r: key_of(r) in failed)
         return len(failed)
 
+    def drop(self, which: Callable[[Record], bool]) -> None:
+        """Forget some verdicts."""
+        kept = [r for r in self.records if not which(r)]
+        if len(kept) < len(self.records):
+            rewrite(self.path / VERDICTS, kept)
+            self.records = kept
+            self.done = self._judged()
+            self._save()
+
     def finish(self, facts: Mapping[str, Any]) -> Judged:
-        """Write judging.json: ``facts`` with counts, seconds, calls and cost."""
+        """Write judging.json: ``facts`` with counts, seconds, calls and cost, where the facts do not say more of these."""
         said = {k: self._state[k] for k in ("seconds", "calls", "cost")}
-        whole = {**facts, "counts": counts(self.records), **said}
-        _write(self.path / FACTS, json.dumps(whole, indent=1, ensure_ascii=False, default=str))
+        whole = {"counts": counts(self.records), **said, **facts}
+        write_whole(self.path / FACTS, json.dumps(whole, indent=1, ensure_ascii=False, default=str))
         self._lock.close()
         return Judged(self.path, self.items, self.records, whole)
+
+    def _judged(self) -> set[Key]:
+        """Keys of the cases that were judged."""
+        return {key_of(r) for r in self.records}.union(tuple(k) for k in self._state["silent"])
 
     def _save(self) -> None:
         file = self.path / VERDICTS
         self._state["bytes"] = file.stat().st_size if file.exists() else 0
-        _write(self.path / STATE, json.dumps(self._state))
+        write_whole(self.path / STATE, json.dumps(self._state))
 
 
 def judge_cases(
@@ -175,13 +191,26 @@ def judge_chunk(folder: JudgedFolder, judge: Any, cases: Sequence[Case]) -> list
     Raises:
         HalignError: as the judge's.
     """
+    return keep(folder, judge, [_key(judge, c) for c in cases], lambda: records_of(judge, cases))
+
+
+def keep(
+    folder: JudgedFolder, judge: Any, asked: Sequence[Key], ask: Callable[[], Sequence[Record]]
+) -> list[Record]:
+    """As ``judge_chunk``, where somebody else makes records of what the judge says.
+
+    Args:
+        asked: the keys of the cases that ``ask`` is about.
+    """
     calls, cost = _spent(judge)
     records: list[Record] = []
+    judged: Sequence[Key] = ()
     try:
-        records = records_of(judge, cases)
+        records, judged = list(ask()), asked
     finally:
         now, spent = _spent(judge)
-        folder.add(records, calls=now - calls, cost=None if spent is None else spent - (cost or 0.0))
+        extra = None if spent is None else spent - (cost or 0.0)
+        folder.add(records, judged, calls=now - calls, cost=extra)
     return records
 
 
@@ -212,7 +241,7 @@ def counts(records: Iterable[Record]) -> dict[str, int]:
     return dict(found)
 
 
-def _key(judge: Any, case: Case) -> tuple[str, ...]:
+def _key(judge: Any, case: Case) -> Key:
     item, *models = case
     return (name_of(judge), item.item, *models)
 
@@ -228,7 +257,7 @@ def _hashed(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _write(file: Path, text: str) -> None:
+def write_whole(file: Path, text: str) -> None:
     """All or nothing."""
     beside = file.with_name(f"{file.name}.new")
     beside.write_text(text, encoding="utf-8")

@@ -22,11 +22,14 @@ from halign.judges.rubric import Rubric
 from halign.judges.rules import DIMENSIONS, RulesJudge
 from halign.judges.votes import HumanJudge
 from halign.judges.words import can_answer
-from halign.llm import Client, Endpoint
+from halign.llm import Budget, Client, Endpoint
 from halign.outsiders import imported
 
 OPENAI_URL = "https://api.openai.com/v1"
-FORMS = "rules, care, checks, reward:FOLDER, pairwise:FOLDER, llm:NAME@URL, local:FOLDER, human:FILE, package.module:name"
+FORMS = (
+    "rules, care, checks, chart:FILE, reward:FOLDER, pairwise:FOLDER, llm:NAME@URL, local:FOLDER, human:FILE, "
+    "package.module:name"
+)
 
 Rubrics = Sequence[str | Path | Rubric]
 
@@ -41,7 +44,7 @@ def llm(
     samples: int = 1,
     max_tokens: int | None = None,
     seed: int = 0,
-    budget: float | None = None,
+    budget: float | Budget | None = None,
     cache: Path | None = None,
     name: str | None = None,
     **endpoint: Any,
@@ -150,7 +153,7 @@ def find_judge(words: str, dimensions: Rubrics = (), **options: Any) -> Any:
     """A judge by words, as on the command line: one of FORMS.
 
     Args:
-        dimensions: rubrics of a language model; none: adherence, naturalness, hallucination.
+        dimensions: rubrics of a language model (``load_rubrics``); none: adherence, naturalness, hallucination.
         options: of ``llm``, ``local`` or ``reward``.
 
     Raises:
@@ -177,6 +180,15 @@ def find_judge(words: str, dimensions: Rubrics = (), **options: Any) -> Any:
         return ChecksJudge()
     if kind == "human" and rest:
         return human(rest)
+    if kind == "chart" and rest:
+        from halign.dialogues.chart_judge import FlowChartJudge
+
+        return FlowChartJudge(rest)
+    if kind == "persona" and rest:
+        raise HalignError(
+            f"judge {words}: a persona sheet is a rubric, and somebody has to read it: --judge llm:NAME@URL (or local:FOLDER) "
+            f"--rubric {words}"
+        )
     return _outsider(words)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, Field
@@ -226,10 +226,17 @@ class LocalNumbers:
         self.name = name or str(policy.path)
         self.options = {"max_tokens" if k == "pack_tokens" else k: v for k, v in options.items()}
 
+    @cached_property
+    def version(self) -> str:
+        """Of the weights: a folder's model may have been trained on since."""
+        from halign.models import fingerprint
+
+        return fingerprint(self.policy.model)
+
     @property
     def settings(self) -> dict[str, Any]:
         """What answers depend on."""
-        told = {k: getattr(self, k) for k in ("explain", "least_mass", "max_tokens")}
+        told = {k: getattr(self, k) for k in ("version", "explain", "least_mass", "max_tokens")}
         return {"kind": "local", "model": str(self.policy.path), **told, **self.options}
 
     def ask(

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from halign.dialogue import Dialogue
 from halign.errors import DataError, HalignError
 from halign.judges.protocol import Outcome, Trouble, Verdict
 
+T = TypeVar("T")
 HISTORIES = "histories"
 """Where an item's ``meta`` has what stands before each model's reply, if that is not the prompt."""
 
@@ -179,8 +180,8 @@ class Judged:
             raise HalignError(f"{path} holds no verdicts: there is no {VERDICTS}")
         of_verdicts = path / VERDICTS
         items = read_items(path / ITEMS)
-        records = [_made(record_of, row, of_verdicts, n) for n, row in rows(of_verdicts)]
-        return cls(path, items, records, _facts(path / FACTS))
+        records = [made(record_of, row, of_verdicts, n) for n, row in rows(of_verdicts)]
+        return cls(path, items, records, read_facts(path / FACTS))
 
     @property
     def pairs(self) -> list[PairRecord]:
@@ -197,18 +198,24 @@ def read_items(file: Path) -> dict[str, JudgedItem]:
     Raises:
         DataError: as ``Judged.read``.
     """
-    found = [_made(JudgedItem, row, file, n) for n, row in rows(file)]
+    found = [made(JudgedItem, row, file, n) for n, row in rows(file)]
     return {i.item: i for i in found}
 
 
-def _facts(file: Path) -> dict[str, Any]:
+def read_facts(file: Path) -> dict[str, Any]:
+    """What judging.json says; empty if there is none.
+
+    Raises:
+        DataError: it is not JSON, or does not say who judged.
+    """
     try:
         found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    except ValueError as error:
-        raise DataError(
-            f"not JSON ({error}); delete it, and judge again: verdicts are kept", file=str(file)
-        ) from None
-    return found if isinstance(found, dict) else {}
+        if not all(isinstance(j, dict) and "name" in j for j in found.get("judges", ())):
+            raise ValueError("a judge without a name")
+    except (AttributeError, TypeError, ValueError) as e:
+        said = f"it does not say who judged, and how ({e}); delete it, and judge again: verdicts are kept"
+        raise DataError(said, file=str(file)) from None
+    return dict(found)
 
 
 def rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -279,8 +286,13 @@ def _mend(file: IO[bytes]) -> None:
         file.write(b"\n")
 
 
-def _made(make: Any, row: Any, file: Path, line: int) -> Any:
+def made(make: Callable[..., T], row: Any, file: Path, line: int) -> T:
+    """``make`` of the row; what is wrong with it is said with its file and line.
+
+    Raises:
+        DataError: the row is none of that kind.
+    """
     try:
         return make(**row) if isinstance(make, type) else make(row)
-    except (KeyError, TypeError, ValueError) as e:
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
         raise DataError(f"not a row of verdicts: {e}", file=str(file), line=line) from None

@@ -37,6 +37,8 @@ PAIR_ANSWERS = {
     4: ("neither is acceptable", Verdict.NEITHER),
 }
 """Answer to a question about a pair -> its words and the verdict, reply 1 being A."""
+PERSONA = "persona:"
+"""Before a persona sheet's path, where rubrics are named."""
 YES, NO = 1, 2
 YES_OR_NO = {YES: "yes", NO: "no"}
 
@@ -194,16 +196,24 @@ def load_rubric(name: str | Path | Rubric) -> Rubric:
 
 
 def load_rubrics(names: Iterable[str | Path | Rubric]) -> tuple[Rubric, ...]:
-    """Several rubrics.
+    """Several rubrics; ``persona:FILE`` stands for those that a persona sheet makes.
 
     Raises:
-        HalignError: as ``load_rubric``; none, or two of one name.
+        HalignError: as ``load_rubric`` and ``read_persona``; none, or two of one name.
     """
-    found = tuple(load_rubric(n) for n in names)
+    found = tuple(rubric for name in names for rubric in _named(name))
     called = [r.name for r in found]
     if not found or len(set(called)) < len(called):
         raise HalignError(f"rubrics {', '.join(called) or '(none)'}: name one or more, each once")
     return found
+
+
+def _named(name: str | Path | Rubric) -> list[Rubric]:
+    if isinstance(name, str) and name.startswith(PERSONA):
+        from halign.dialogues.persona import read_persona
+
+        return read_persona(name.removeprefix(PERSONA)).rubrics()
+    return [load_rubric(name)]
 
 
 def _of_markdown(text: str) -> dict[str, Any]:

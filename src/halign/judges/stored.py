@@ -1,4 +1,4 @@
-"""Items from what models have answered: files of ``halign sample``, or a folder that was judged before."""
+"""Items from what models have answered: files of ``halign sample``, whole conversations, or a folder that was judged before."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from typing import Any
 
 from halign.dialogue import Dialogue
 from halign.errors import DataError, HalignError
-from halign.judges.records import ITEMS, JudgedItem, read_items, rows
+from halign.examples import Conversation, Demonstration
+from halign.judges.records import HISTORIES, ITEMS, JudgedItem, read_items, rows
+from halign.readers import read
+from halign.readers.files import rows_of
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,10 @@ def stored_items(files: Mapping[str, str | Path]) -> Stored:
     """Items from the replies of several models to the same prompts.
 
     A row of a file has ``prompt`` and ``responses`` (as ``halign sample`` writes them), or ``completion``, ``response`` or
-    ``output``. Several responses to a prompt are items of their own, of one conversation. Prompts that not every model
-    answered are left out and counted.
+    ``output``. Several responses to a prompt are items of their own, of one conversation. A row with ``messages`` is a whole
+    conversation (whatever ``halign.readers`` takes for one), and every agent turn of it is a reply to what stands before; the
+    same turn of a conversation in the files of several models is one item, though each has its own earlier turns. Prompts or
+    turns that not every model answered are left out and counted.
 
     Args:
         files: model -> JSONL.
@@ -60,8 +65,8 @@ def stored_items(files: Mapping[str, str | Path]) -> Stored:
         HalignError: no such file, or no prompt that all have answered.
         DataError: a row that holds no prompt and reply, with file and line.
     """
-    read = {model: _read(Path(file)) for model, file in files.items()}
-    first, *others = read.values()
+    given = {model: _read(Path(file)) for model, file in files.items()}
+    first, *others = given.values()
     shared = [k for k in first if all(k in found for found in others)]
     if not shared:
         raise HalignError(
@@ -75,8 +80,11 @@ def stored_items(files: Mapping[str, str | Path]) -> Stored:
         taken[name] += 1
         if taken[name] > 1:
             name = f"{name}#{taken[name]}"
-        items.append(replace(item, item=name, replies={m: found[key][1] for m, found in read.items()}))
-    return Stored(items, sum(len(found) - len(shared) for found in read.values()))
+        replies = {m: found[key][1] for m, found in given.items()}
+        before = {m: found[key][0].prompt for m, found in given.items()}
+        apart = {HISTORIES: before} if any(p != item.prompt for p in before.values()) else {}
+        items.append(replace(item, item=name, replies=replies, meta={**item.meta, **apart}))
+    return Stored(items, sum(len(found) - len(shared) for found in given.values()))
 
 
 def item_of(prompt: Dialogue, replies: Mapping[str, str], number: int = 1) -> JudgedItem:
@@ -93,6 +101,8 @@ def _read(file: Path) -> dict[str, tuple[JudgedItem, str]]:
     """What identifies a prompt and a draw -> an item without replies, and the reply."""
     if not file.is_file():
         raise HalignError(f"no file of replies at {file}")
+    if _holds_conversations(file):
+        return _turns(file)
     found: dict[str, tuple[JudgedItem, str]] = {}
     seen: Counter[str] = Counter()
     for line, row in rows(file):
@@ -106,6 +116,32 @@ def _read(file: Path) -> dict[str, tuple[JudgedItem, str]]:
         for reply in replies:
             seen[words] += 1
             found[f"{words}{seen[words]}"] = (item_of(prompt, {}, seen[words]), reply)
+    return found
+
+
+def _holds_conversations(file: Path) -> bool:
+    """Whether the first row is a whole conversation."""
+    _, row = next(iter(rows_of(file).rows), (0, None))
+    return isinstance(row, Mapping) and "messages" in row and not {"prompt", "instruction"} & set(row)
+
+
+def _turns(file: Path) -> dict[str, tuple[JudgedItem, str]]:
+    """What identifies an agent turn -> an item without replies, and what was said there."""
+    found: dict[str, tuple[JudgedItem, str]] = {}
+    seen: Counter[str] = Counter()
+    for example in read(file):
+        if not isinstance(example, Conversation | Demonstration):
+            raise HalignError(
+                f"{file} holds a {type(example).__name__} among conversations (halign data shows what a file is)"
+            )
+        dialogue = example.dialogue
+        seen[example.conversation] += 1
+        places = [i for i, m in enumerate(dialogue.messages) if m.role == "assistant"]
+        for turn, i in enumerate(places, 1):
+            prompt = replace(dialogue[:i], meta={**dialogue.meta, "conversation": example.conversation})
+            item = replace(item_of(prompt, {}, seen[example.conversation]), turn=i)
+            key = json.dumps([example.conversation, seen[example.conversation], turn])
+            found[key] = (item, dialogue.messages[i].content)
     return found
 
 

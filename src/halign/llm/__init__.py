@@ -7,7 +7,7 @@
 """
 
 from halign.llm.client import Client
-from halign.llm.cost import Estimate, Ledger
+from halign.llm.cost import Budget, Ledger, Spent
 from halign.llm.endpoint import Endpoint
 from halign.llm.errors import (
     BudgetSpent,
@@ -18,10 +18,12 @@ from halign.llm.errors import (
     Stopped,
     all_answered,
 )
+from halign.llm.estimate import Estimate, Planned
 from halign.llm.messages import chat_messages
 from halign.llm.request import Reply, Request, TokenChoices
 
 __all__ = [
+    "Budget",
     "BudgetSpent",
     "Client",
     "Endpoint",
@@ -31,8 +33,10 @@ __all__ = [
     "Failure",
     "ItemsFailed",
     "Ledger",
+    "Planned",
     "Reply",
     "Request",
+    "Spent",
     "Stopped",
     "TokenChoices",
     "all_answered",

@@ -14,9 +14,10 @@ from pydantic import BaseModel
 
 from halign.llm import structured
 from halign.llm.cache import ReplyCache
-from halign.llm.cost import Estimate, Ledger, estimate
+from halign.llm.cost import Budget, Ledger
 from halign.llm.endpoint import Endpoint
 from halign.llm.errors import Failure, ItemError, Stopped
+from halign.llm.estimate import Estimate, estimate
 from halign.llm.request import Reply, Request
 from halign.llm.session import Session
 
@@ -33,18 +34,21 @@ class Client:
     is missing. A client may be used from threads and event loops; ``Endpoint.concurrency`` holds per event loop.
 
     Args:
-        budget: what this client may spend in all, in the currency of the endpoint's prices; None: no bound. Replies from the
-            cache are free. A call is made only if the budget holds its highest possible cost.
+        budget: what this client may spend in all, in the currency of the endpoint's prices, or a ``Budget`` that it shares with
+            others; None: no bound. Replies from the cache are free. A call is made only if the budget holds its highest
+            possible cost.
         cache: the file of replies; None: ``$HALIGN_CACHE/llm/replies.sqlite``.
 
     Attributes:
         spent: calls, tokens and cost so far; print it.
 
     Raises:
-        HalignError: a budget without prices.
+        HalignError: a budget without prices, or a negative one.
     """
 
-    def __init__(self, endpoint: Endpoint, *, budget: float | None = None, cache: Path | None = None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, budget: float | Budget | None = None, cache: Path | None = None
+    ) -> None:
         self.endpoint, self.file = endpoint, cache
         self.spent = Ledger(endpoint, budget)
         self._slots: WeakKeyDictionary[Any, asyncio.Semaphore] = WeakKeyDictionary()

@@ -1,12 +1,10 @@
-"""What calls cost: counted from the endpoint's own usage, bounded by a budget, estimated before any call."""
+"""What calls cost: counted from the endpoint's own usage, and bounded by a budget."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from halign.errors import HalignError
@@ -34,12 +32,105 @@ def most_tokens(request: Request) -> int:
     return len(said.encode("utf-8", "surrogatepass")) + _OVERHEAD
 
 
+UNKNOWN = "cost unknown (set input_price and output_price, per million tokens)"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What was asked and what it cost. Two of one currency add up.
+
+    Attributes:
+        cost: what the counted tokens cost; None where a price is unknown. Other fields as in ``Ledger``.
+
+    >>> print(Spent(calls=2, prompt_tokens=10, cost=0.5) + Spent(cached=1, cost=0.25))
+    2 calls and 1 answers from the cache; 10 prompt and 0 reply tokens; cost 0.75
+    """
+
+    calls: int = 0
+    cached: int = 0
+    retries: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    without_usage: int = 0
+    unsure: int = 0
+    unsure_cost: float = 0.0
+    cost: float | None = 0.0
+
+    @property
+    def bound(self) -> float:
+        """What it may have cost: the cost as far as it is known, and the bound of what nobody counted."""
+        return (self.cost or 0.0) + self.unsure_cost
+
+    def __add__(self, other: Spent) -> Spent:
+        return self._with(other, 1)
+
+    def __sub__(self, other: Spent) -> Spent:
+        return self._with(other, -1)
+
+    def _with(self, other: Spent, sign: int) -> Spent:
+        a, b = asdict(self), asdict(other)
+        made: dict[str, Any] = {k: None if None in (a[k], b[k]) else a[k] + sign * b[k] for k in a}
+        return Spent(**made)
+
+    def __str__(self) -> str:
+        said = [
+            f"{self.calls} calls and {self.cached} answers from the cache",
+            f"{self.prompt_tokens:,} prompt and {self.completion_tokens:,} reply tokens",
+            UNKNOWN if self.cost is None else f"cost {self.cost:,.4g}",
+        ]
+        if self.retries:
+            said.append(f"{self.retries} attempts repeated")
+        if self.unsure:
+            said.append(f"{self.unsure} cut off, which may be charged all the same")
+        if self.without_usage:
+            said.append(f"{self.without_usage} without a count of tokens")
+        return "; ".join(said)
+
+
+class Budget:
+    """What several clients may spend together, in the one currency of their prices.
+
+    Args:
+        amount: in all.
+        gone: what was spent of it before.
+
+    Raises:
+        HalignError: the amount is negative.
+    """
+
+    def __init__(self, amount: float, gone: float = 0.0) -> None:
+        if amount < 0:
+            raise HalignError(f"budget = {amount} is negative")
+        self.amount, self.gone = amount, gone
+        self.lock = threading.Lock()
+        self._ledgers: list[Ledger] = []
+
+    def join(self, ledger: Ledger) -> None:
+        """Let one more spend of it."""
+        self._ledgers.append(ledger)
+
+    @property
+    def committed(self) -> float:
+        """What is spent, or set aside for calls in flight."""
+        return self.gone + sum(one.counts.bound + one.reserved for one in self._ledgers)
+
+    @property
+    def left(self) -> float:
+        """What nobody has spent or set aside."""
+        return max(0.0, self.amount - self.committed)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls of all that spend of it."""
+        return sum(one.in_flight for one in self._ledgers)
+
+
 @dataclass
 class Ledger:
     """What a client has spent.
 
     Attributes:
-        budget: what it may cost in all, in the currency of the prices; None: no bound.
+        budget: what it may cost in all, in the currency of the prices (a number becomes a ``Budget`` of its own); None: no bound.
         calls: requests answered by the endpoint; ``cached``: by the cache, at no cost.
         retries: attempts that failed and were made again.
         unsure: attempts that were cut or timed out, which the endpoint may charge for all the same; ``unsure_cost`` bounds them
@@ -50,7 +141,7 @@ class Ledger:
     """
 
     endpoint: Endpoint
-    budget: float | None = None
+    budget: float | Budget | None = None
     calls: int = 0
     cached: int = 0
     retries: int = 0
@@ -66,12 +157,19 @@ class Ledger:
     def __post_init__(self) -> None:
         if self.budget is None:
             return
-        if self.budget < 0:
-            raise HalignError(f"endpoint {self.endpoint}: budget = {self.budget} is negative")
         if cost(self.endpoint, 0, 0) is None:
             raise HalignError(
                 f"endpoint {self.endpoint}: a budget needs prices. Set input_price and output_price (per million tokens)"
             )
+        if not isinstance(self.budget, Budget):
+            self.budget = Budget(self.budget)
+        self.budget.join(self)
+        self._lock = self.budget.lock  # one for all that spend of it
+
+    @property
+    def counts(self) -> Spent:
+        """What was spent so far."""
+        return Spent(**{f.name: getattr(self, f.name) for f in fields(Spent)})
 
     @property
     def cost(self) -> float | None:
@@ -95,15 +193,11 @@ class Ledger:
     def reserve(self, amount: float) -> bool:
         """Set an amount aside for a call, if the budget has it left."""
         with self._lock:
-            if self.budget is not None and self._committed + amount > self.budget:
+            if isinstance(self.budget, Budget) and self.budget.committed + amount > self.budget.amount:
                 return False
             self.reserved += amount
             self.in_flight += 1
             return True
-
-    @property
-    def _committed(self) -> float:
-        return (self.cost or 0.0) + self.unsure_cost + self.reserved
 
     def settle(self, amount: float, reply: Reply | None, *, unsure: bool = False) -> None:
         """A call ended: what was set aside becomes what it cost."""
@@ -123,116 +217,4 @@ class Ledger:
             self.completion_tokens += reply.completion_tokens
 
     def __str__(self) -> str:
-        said = [
-            f"{self.calls} calls and {self.cached} answers from the cache",
-            f"{self.prompt_tokens:,} prompt and {self.completion_tokens:,} reply tokens",
-            _money(self.cost) if self.cost is not None else UNKNOWN,
-        ]
-        if self.retries:
-            said.append(f"{self.retries} attempts repeated")
-        if self.unsure:
-            said.append(f"{self.unsure} cut off, which may be charged all the same")
-        if self.without_usage:
-            said.append(f"{self.without_usage} without a count of tokens")
-        return "; ".join(said)
-
-
-UNKNOWN = "cost unknown (set input_price and output_price, per million tokens)"
-
-
-def _money(amount: float) -> str:
-    return f"cost {amount:,.4g}"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a job would ask for, without asking.
-
-    Attributes:
-        calls: requests that the cache cannot answer, each once.
-        cached: prompts that cost nothing: the cache has them, or another prompt of the job asks the same.
-        prompt_tokens: of those calls, counted as ``counted`` says.
-        reply_tokens: at most; None where a request does not bound its reply.
-        cost: at most, if the prompt tokens are right; None where a price or a bound is unknown.
-    """
-
-    calls: int
-    cached: int
-    prompt_tokens: int
-    reply_tokens: int | None
-    counted: str
-    cost: float | None
-    priced: bool
-
-    def __str__(self) -> str:
-        calls = (
-            f"{self.calls:,} call{'' if self.calls == 1 else 's'}, {self.cached:,} more answered by the cache"
-        )
-        prompt = f"about {self.prompt_tokens:,} prompt tokens ({self.counted})"
-        reply = (
-            f"at most {self.reply_tokens:,} reply tokens"
-            if self.reply_tokens is not None
-            else "replies without a bound"
-        )
-        if not self.priced:
-            money = UNKNOWN
-        elif self.cost is None:
-            money = "cost unknown (set max_tokens)"
-        else:
-            money = f"at most about {self.cost:.4g}"
-        return f"{calls}; {prompt}, {reply}; {money}"
-
-
-def estimate(endpoint: Endpoint, todo: Sequence[Request], cached: int) -> Estimate:
-    """What these requests would cost."""
-    count, how = counter(endpoint) if todo else (_by_characters, "nothing to count")
-    prompt = sum(count(r) for r in todo)
-    bounds = [r.max_tokens for r in todo]
-    reply = None if None in bounds else sum(b for b in bounds if b is not None)
-    money = None if reply is None else cost(endpoint, prompt, reply)
-    return Estimate(len(todo), cached, prompt, reply, how, money, cost(endpoint, 0, 0) is not None)
-
-
-def counter(endpoint: Endpoint) -> tuple[Callable[[Request], int], str]:
-    """How prompts are counted: by a tokenizer on this machine, else by characters; and in words, which.
-
-    Raises:
-        HalignError: the tokenizer that the endpoint names is not on this machine.
-    """
-    name = endpoint.tokenizer or (endpoint.model if _may_be_here(endpoint.model) else None)
-    if name is None:
-        return _by_characters, "characters/4"
-    try:
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=True)
-    except Exception as error:
-        if endpoint.tokenizer:
-            raise HalignError(
-                f"endpoint {endpoint}: tokenizer = {name!r} is not on this machine: {error}"
-            ) from error
-        return _by_characters, "characters/4"
-
-    def by_tokenizer(request: Request) -> int:
-        messages = [{"role": m["role"], "content": str(m.get("content") or "")} for m in request.messages]
-        if tokenizer.chat_template:
-            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        else:
-            text = "\n".join(m["content"] for m in messages)
-        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    return by_tokenizer, f"by the tokenizer of {name}"
-
-
-def _may_be_here(model: str) -> bool:
-    """Looking for a tokenizer costs seconds of import; a hub's folder or a path is looked at first."""
-    if Path(model).is_dir():
-        return True
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    return Path(HF_HUB_CACHE, f"models--{model.replace('/', '--')}").is_dir()
-
-
-def _by_characters(request: Request) -> int:
-    characters = sum(len(str(m.get("content") or "")) for m in request.messages)
-    return -(-characters // 4)
+        return str(self.counts)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from halign.llm.cache import ReplyCache
-from halign.llm.cost import Ledger
+from halign.llm.cost import Budget, Ledger
 from halign.llm.endpoint import Endpoint
 from halign.llm.errors import BudgetSpent, EndpointDown, ItemError, Stopped
 from halign.llm.request import Reply, Request
@@ -145,10 +145,13 @@ class Session:
     async def _set_aside(self, request: Request) -> float:
         amount = self.ledger.bound(request)
         while not self.ledger.reserve(amount):
-            if not self.ledger.in_flight:  # nothing in flight whose true cost could leave room
+            budget = self.ledger.budget
+            if (
+                isinstance(budget, Budget) and not budget.in_flight
+            ):  # nothing whose true cost could leave room
                 raise BudgetSpent(
                     f"endpoint {self.endpoint}: the next call may cost up to {amount:.4g}, and of budget = "
-                    f"{self.ledger.budget:.4g} only {self._left():.4g} is left. Replies so far are kept; give a "
+                    f"{budget.amount:.4g} only {budget.left:.4g} is left. Replies so far are kept; give a "
                     "larger budget to go on."
                 )
             await asyncio.sleep(0.01)
@@ -158,9 +161,6 @@ class Session:
             self.ledger.settle(amount, None)
             raise
         return amount
-
-    def _left(self) -> float:
-        return max(0.0, (self.ledger.budget or 0.0) - (self.ledger.cost or 0.0) - self.ledger.unsure_cost)
 
     async def _keep(self, request: Request, key: str, reply: Reply) -> Reply:
         """Into the cache, even if we are cancelled meanwhile."""

@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from halign.cores import cores as available
 from halign.errors import HalignError
 from halign.recipes.display import Board, SilentBoard
 from halign.recipes.stages import Stage, Store, in_order
@@ -65,7 +66,7 @@ def run(
     stages = in_order(wanted)
     board = board or SilentBoard()
     todo = needed(stages, wanted, store)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available()
     if workers is None:
         workers = _default_workers(cores)
     workers = min(workers, max(1, len(todo))) if workers else 0

@@ -133,7 +133,7 @@ def finding(
     return Finding(
         estimate(values, clusters),
         [sum(v for _, v in seed) / len(seed) for seed in ours],
-        difference(values, other, clusters),
+        difference(values, other, clusters, scale=(0.0, 1.0) if estimate is share else None),
     )
 
 

@@ -9,7 +9,7 @@ from halign.builders.guardrails.judging import SILENT
 from halign.evaluate import Interval
 from halign.recipes.guardrails_verdicts import BANS, DUTIES, SILENT_NAME, Row, Tally, groups, picked, tally
 from halign.recipes.origins import BASE
-from halign.reporting import Evidence
+from halign.reporting import Evidence, ModelEntry
 from halign.reporting.words import Statement, costs, points
 
 
@@ -39,14 +39,23 @@ class Findings:
         return tally(picked(self.verdicts[a], places), picked(self.verdicts[b], places)).gain
 
 
+def _best_first(found: Findings, models: Sequence[ModelEntry], places: Sequence[int]) -> list[ModelEntry]:
+    def gained(model: ModelEntry) -> float:
+        gain = found.gain(model.name, BASE, places)
+        return gain.value if gain else 0.0
+
+    return sorted(models, key=gained, reverse=True)
+
+
 def findings(found: Findings) -> list[Statement]:
-    """The findings in words: each trained model against the base and against saying nothing, then the pairs, then the costs."""
+    """The findings in words: each trained model against the base and against saying nothing, best first; then the pairs; then
+    the costs."""
     trained = [m for m in found.evidence.answered if not m.untrained]
     of_group = {g: places for g, places in groups(found.asked).items() if g in (DUTIES, BANS)}
     said = [
         statement
         for group, places in of_group.items()
-        for m in trained
+        for m in _best_first(found, trained, places)
         for statement in _against_base(found, group, places, m.name)
     ]
     if DUTIES not in of_group:

@@ -55,7 +55,7 @@ def paid(llm: Mapping[str, Any], output: Path, *before: Path) -> Iterator[Tools]
     finally:
         if (client := getattr(tools.writer, "client", None)) is not None:
             ledger = client.spent
-            cost = earlier["cost"] + (ledger.cost or 0.0) + ledger.unsure_cost
+            cost = earlier["cost"] + ledger.counts.bound
             said = {"calls": earlier["calls"] + ledger.calls, "cost": cost, "priced": ledger.cost is not None}
             (output / SPENT).write_text(json.dumps(said))
 

@@ -41,7 +41,7 @@ LIMITS = (
     "a check: read some replies below. Of twenty intervals about one misses the truth by chance."
 )
 BY_RULE = (
-    "Kept · cannot tell · broken, in per cent of what was asked; then how much more often than the base each model keeps it, "
+    "Kept · cannot tell · broken, in per cent of what was asked; beneath, how much more often than the base a model keeps it, "
     "in points with the 95 % interval, in which conversations are taken as independent (– where all is of one conversation)."
 )
 
@@ -117,28 +117,27 @@ def _pieces(t: Tally) -> Markup:
 
 
 def rule_by_rule(found: Findings) -> Panel:
-    """Every rule: the three shares of each model, and the gain over the base."""
+    """Every rule: the three shares of each model, and under those of a trained one the gain over the base."""
     trained = [n for n in found.verdicts if n not in (BASE, SILENT_NAME)]
+    rule = Markup('<div class="words" title="{}">{}<small>{}</small></div>')
     rows: list[Sequence[str]] = []
     for places in rules(found.asked).values():
         first, tallies = found.asked[places[0]], found.tallies(places)
         kept = tallies[BASE].kept
-        shares = [
-            " · ".join(f"{100 * i.value:.0f}" for i in (t.kept, t.open, t.broken)) for t in tallies.values()
-        ]
         rows.append(
             [
-                Markup('<div class="words" title="{}">{}</div>').format(
-                    first["text"], shortened(first["text"])
-                ),
-                BANS if first["forbids"] else DUTIES,
+                rule.format(first["text"], shortened(first["text"]), BANS if first["forbids"] else DUTIES),
                 f"{kept.n:,} / {kept.clusters:,}",
-                *shares,
-                *(gain_of(tallies[n]) or "–" for n in trained),
+                *(_shares(t, gained=name in trained) for name, t in tallies.items()),
             ]
         )
-    columns = ["rule", "", "asked / conversations", *map(model_name, found.verdicts)]
-    return Panel("rules", "Rule by rule", BY_RULE, [*columns, *(f"{n} against base" for n in trained)], rows)
+    columns = ["rule", "asked / conversations", *map(model_name, found.verdicts)]
+    return Panel("rules", "Rule by rule", BY_RULE, columns, rows)
+
+
+def _shares(t: Tally, *, gained: bool) -> Markup:
+    shown = Markup(" · ").join(f"{100 * i.value:.0f}" for i in (t.kept, t.open, t.broken))
+    return shown + Markup("<small>{}</small>").format(gain_of(t) or "–") if gained else shown
 
 
 def built(folder: Path, grades: Path) -> Panel:

@@ -154,7 +154,7 @@ def tally(rows: Sequence[Row], base: Sequence[Row] | None = None) -> Tally:
             raise ValueError("verdicts to be paired must be on the same rules at the same turns")
         if len(set(clusters)) > 1:
             gain, more_broken = (
-                difference(found[v], [r["verdict"] == v for r in base], clusters).within(-1.0, 1.0)
+                difference(found[v], [r["verdict"] == v for r in base], clusters, scale=(0.0, 1.0))
                 for v in (Verdict.KEPT, Verdict.BROKEN)
             )
     kept, broken, left = (share(found[v], clusters) for v in (Verdict.KEPT, Verdict.BROKEN, Verdict.OPEN))

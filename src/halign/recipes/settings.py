@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from halign.config import read_yaml
 from halign.errors import HalignError
+from halign.setting_words import read_yaml
 
 FRAMES = frozenset({"table"})
 """YAML files that are no recipe, but what recipes have in common (``frame: table``)."""

@@ -22,6 +22,7 @@ from typing import Any
 from halign.errors import HalignError
 
 RECORD = "stage.json"
+READ = "inputs.json"  # in an unfinished folder: which results it was begun from
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,15 @@ class Store:
         found: dict[str, Any] = json.loads((self.folder(stage) / RECORD).read_text())
         return found
 
+    def _made(self, stage: Stage) -> str:
+        """When a result was made: one that was deleted and made again is, in its last bits, another."""
+        return str(self.record(stage)["finished"]) if self.done(stage) else ""
+
     @contextlib.contextmanager
     def work(self, stage: Stage) -> Iterator[Path]:
         """A folder to work in; it becomes the result when the block ends well. Results of others are not
-        touched.
+        touched. What an interrupted run of a resumable stage left is handed over again if its inputs' results
+        are the ones that it was begun from.
 
         Raises:
             HalignError: if another process is at work on the same stage.
@@ -112,9 +118,11 @@ class Store:
         final = self.folder(stage)
         partial = final.with_name(final.name + ".partial")
         with _lock(final.with_name(final.name + ".lock"), stage.name):
-            if not stage.resumable:
+            read = json.dumps({n: self._made(s) for n, s in stage.inputs.items()}, sort_keys=True)
+            if not stage.resumable or _text(partial / READ) != read:
                 shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True, exist_ok=True)
+            (partial / READ).write_text(read)
             start = time.time()
             try:
                 yield partial
@@ -132,9 +140,14 @@ class Store:
                 "seconds": round(time.time() - start, 2),
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%S"),
             }
+            (partial / READ).unlink(missing_ok=True)
             (partial / RECORD).write_text(json.dumps(record, indent=1))
             shutil.rmtree(final, ignore_errors=True)
             partial.rename(final)
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text() if path.exists() else None
 
 
 @contextlib.contextmanager

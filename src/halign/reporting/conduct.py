@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from halign.audits import Audit, audit
-from halign.evaluate import Interval, share
+from halign.evaluate import Interval
+from halign.evaluate.intervals import share_of
+from halign.evaluate.running import Running
 from halign.judges.records import JudgedItem, PairRecord, Record
 from halign.reporting.pool import Pool, Seen
 
 
-@dataclass(frozen=True)
+@dataclass
 class Conduct:
     """How one judge behaved on one dimension.
 
@@ -24,8 +27,29 @@ class Conduct:
 
     judge: str
     dimension: str
-    asked: int
-    trouble: dict[str, int]
+    asked: int = 0
+    trouble: Counter[str] = field(default_factory=Counter)
+
+
+class Conducts:
+    """One row a judge and dimension, kept up as verdicts come."""
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self._of: dict[tuple[str, str], Conduct] = {}
+        for r in records:
+            self.add(r)
+
+    def add(self, r: Record) -> None:
+        """One more verdict."""
+        key = r.judge, r.dimension
+        row = self._of.get(key) or self._of.setdefault(key, Conduct(*key))
+        row.asked += 1
+        if r.trouble:
+            row.trouble[r.trouble] += 1
+
+    @property
+    def rows(self) -> list[Conduct]:
+        return list(self._of.values())
 
 
 class Agreement(NamedTuple):
@@ -37,37 +61,23 @@ class Agreement(NamedTuple):
     same: Interval
 
 
-def conduct(records: Sequence[Record]) -> list[Conduct]:
-    """One row a judge and dimension."""
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for r in records:
-        groups.setdefault((r.judge, r.dimension), []).append(r)
-    out = []
-    for (judge, dimension), of in groups.items():
-        trouble: dict[str, int] = {}
-        for r in of:
-            if r.trouble:
-                trouble[r.trouble] = trouble.get(r.trouble, 0) + 1
-        out.append(Conduct(judge, dimension, len(of), trouble))
-    return out
-
-
 def audits(pool: Pool) -> list[tuple[str, Audit]]:
     """(folder, audit of one judge on one dimension) of every folder with comparisons."""
     found = []
     for name, judged in zip(pool.names, pool.judged, strict=True):
-        left_out = lacking(judged.pairs, judged.items)
+        pairs = judged.pairs
+        left_out = lacking(pairs, judged.items)
         stored = {k: item for k, item in judged.items.items() if k not in left_out}
-        found += [(name, a) for a in audit(judged.pairs, stored)]
+        found += [(name, a) for a in audit(pairs, stored)]
     return found
 
 
-def lacking(pairs: Sequence[PairRecord], items: Mapping[str, JudgedItem]) -> set[str]:
+def lacking(pairs: Iterable[PairRecord], items: Mapping[str, JudgedItem]) -> set[str]:
     """Items of which a reply that was judged is not stored."""
     return {r.item for r in pairs if r.item in items and not items[r.item].replies.keys() >= {r.a, r.b}}
 
 
-def said_of(seen: Seen) -> tuple[Hashable, Hashable] | None:
+def said_of(seen: Seen) -> tuple[tuple[Any, ...], Hashable] | None:
     """(what was asked, what was answered), alike for A against B and B against A; None without a verdict."""
     r = seen.record
     if isinstance(r, PairRecord):
@@ -82,29 +92,47 @@ def said_of(seen: Seen) -> tuple[Hashable, Hashable] | None:
     return (seen.item, r.dimension, r.guardrail, r.model), r.value if r.acceptable is None else r.acceptable
 
 
-def split_judges(pool: Pool) -> list[bool]:
-    """For every verdict of the pool: did another judge say something else of the same replies?"""
-    answers: dict[Hashable, dict[str, Hashable]] = {}
-    said = [said_of(s) for s in pool.seen]
-    for seen, s in zip(pool.seen, said, strict=True):
-        if s is not None:
-            answers.setdefault(s[0], {})[seen.record.judge] = s[1]
-    return [s is not None and any(a != s[1] for a in answers[s[0]].values()) for s in said]
+class Splits:
+    """For every verdict, whether another judge said something else of the same replies; kept up as verdicts come.
+
+    Attributes:
+        asked: question -> (number of the verdict, judge, answer) of each answer to it.
+    """
+
+    def __init__(self) -> None:
+        self.split: list[bool] = []
+        self.asked: dict[tuple[Any, ...], list[tuple[int, str, Hashable]]] = {}
+
+    def add(self, seen: Seen) -> list[int]:
+        """One more verdict; returns the numbers of the earlier ones that it is the first to contradict."""
+        number, said = len(self.split), said_of(seen)
+        self.split.append(False)
+        if said is None:
+            return []
+        (question, answer), judge = said, seen.record.judge
+        others = self.asked.setdefault(question, [])
+        against = [n for n, j, a in others if j != judge and a != answer]
+        others.append((number, judge, answer))
+        self.split[number] = bool(against)
+        new = [n for n in against if not self.split[n]]
+        for n in new:
+            self.split[n] = True
+        return new
 
 
-def agreements(pool: Pool) -> list[Agreement]:
-    """Every two judges that answered the same questions, by dimension."""
-    answers: dict[str, dict[str, dict[Hashable, tuple[Hashable, str]]]] = {}
-    for seen in pool.seen:
-        if s := said_of(seen):
-            r = seen.record
-            answers.setdefault(r.dimension, {}).setdefault(r.judge, {})[s[0]] = s[1], r.conversation
-    out = []
-    for dimension, judges in answers.items():
-        for one, other in combinations(judges, 2):
-            both = [q for q in judges[one] if q in judges[other]]
-            if both:
-                same = [judges[one][q][0] == judges[other][q][0] for q in both]
-                clusters = [judges[one][q][1] for q in both]
-                out.append(Agreement(one, other, dimension, share(same, clusters)))
-    return out
+def agreements(pool: Pool, splits: Splits) -> list[Agreement]:
+    """Every two judges that answered the same questions, by dimension.
+
+    Args:
+        splits: of the pool's verdicts.
+    """
+    found: dict[tuple[str, str, str], Running] = {}
+    for (_, dimension, *_), said in splits.asked.items():
+        if len(said) < 2:
+            continue
+        answers = {judge: (number, answer) for number, judge, answer in said}
+        for one, other in combinations(sorted(answers), 2):
+            (number, a), (_, b) = answers[one], answers[other]
+            kept = found.setdefault((dimension, one, other), Running())
+            kept.add(float(a == b), pool.seen[number].record.conversation)
+    return [Agreement(one, other, d, share_of(r.moments)) for (d, one, other), r in found.items()]

@@ -24,6 +24,7 @@ from halign.curation.source import Row, RowSource, Watch, unwatched
 from halign.errors import HalignError
 from halign.examples import Conversation, Example, Preference, Ranking, Rating
 from halign.reporting.environment import environment, template
+from halign.reporting.evidence import Panel
 from halign.reporting.page import Report
 from halign.reporting.svg import Bar, bars
 
@@ -95,10 +96,7 @@ def data_card(
     Raises:
         HalignError: as reading; a YAML file that is none.
     """
-    name_of, facts, rng = source.conversations(watch), Facts(), random.Random(0)
-    for row in watch(source, "reading"):
-        facts.add(row, name_of(row.conversation), rng)
-    file = Path(source.file)
+    facts, file = _facts(source, watch), Path(source.file)
     said = {**beside(file), **{k: v for k, v in (about or {}).items() if v}}
     context = {
         "title": said.pop("title", file.name),
@@ -117,6 +115,47 @@ def data_card(
         "css": template("style.css"),
     }
     return Report(environment().get_template("card.html.jinja").render(context))
+
+
+def card_panels(file: Path, name: str) -> list[Panel]:
+    """The card as a section of a report: what it counts, what it says of licence and making, and its charts.
+
+    Args:
+        name: what the section is called after.
+
+    Raises:
+        HalignError: as ``data_card``.
+    """
+    source = RowSource(file)
+    facts, said = _facts(source, unwatched), beside(file)
+    text = " ".join(said.pop(k) for k in ("title", "description") if k in said)
+    lengths = [
+        (f"{measure}: mean, median, 95 %, most", ", ".join(_spread(np.array(of))))
+        for measure, of in facts.lengths.items()
+    ]
+    values = [
+        (column, ", ".join(f"{v} ({n:,})" for v, n in of.most_common(8)))
+        for column, of in facts.values.items()
+    ]
+    made = [(f"built by {b}", f"from {of}, which is {state}; {how}") for b, how, of, state in steps(file)]
+    rows = [
+        *_counts(source, facts, NEAR, unwatched),
+        *lengths,
+        *values,
+        *facts.balance.rows(),
+        *said.items(),
+        *made,
+    ]
+    charts = [_chart(measure, np.array(of)) for measure, of in facts.lengths.items()]
+    place = "".join(c if c.isalnum() else "-" for c in name)
+    return [Panel(f"data-{place}", f"Data: {name}", text, ("what", "how much"), rows, charts, words=2)]
+
+
+def _facts(source: RowSource, watch: Watch[Row]) -> Facts:
+    name_of, facts, rng = source.conversations(watch), Facts(), random.Random(0)
+    for row in watch(source, "reading"):
+        facts.add(row, name_of(row.conversation), rng)
+    return facts
 
 
 def beside(file: Path) -> dict[str, str]:

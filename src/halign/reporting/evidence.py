@@ -14,7 +14,7 @@ import yaml
 from markupsafe import Markup
 
 from halign.dialogue import Dialogue
-from halign.errors import HalignError
+from halign.errors import DataError, HalignError
 from halign.evaluate import Comparison, Reply
 from halign.judges.records import Judged, rows
 
@@ -49,25 +49,26 @@ class Training:
             metrics: the rows of metrics.jsonl, where somebody follows that file.
 
         Raises:
-            HalignError: if it is none.
-            DataError: a line of metrics.jsonl that is no JSON, before the last.
+            HalignError: if it is none, or its settings cannot be read.
+            DataError: a line of metrics.jsonl that is no row of metrics, before the last.
         """
         folder = Path(path)
         if not (folder / CONFIG).exists():
             raise HalignError(f"{folder} is not a run folder: it has no {CONFIG}")
+        preflight = folder / "preflight.txt"
         return cls(
             folder,
-            yaml.safe_load((folder / CONFIG).read_text()),
-            [row for _, row in rows(folder / METRICS)] if metrics is None else metrics,
+            _settings(folder / CONFIG),
+            _metrics(folder / METRICS) if metrics is None else metrics,
             _json(folder / "environment.json"),
-            (folder / "preflight.txt").read_text() if (folder / "preflight.txt").exists() else "",
+            preflight.read_text(encoding="utf-8", errors="replace") if preflight.exists() else "",
             _json(folder / "done"),
         )
 
     def series(self, name: str, split: str) -> list[tuple[float, float]]:
         """(step, value) of one figure; values that are not finite are left out."""
         rows = [(r["step"], r[name]) for r in self.metrics if r.get("split") == split and name in r]
-        return [(float(s), float(v)) for s, v in rows if v is not None and math.isfinite(v)]
+        return [(float(s), float(v)) for s, v in rows if isinstance(v, int | float) and math.isfinite(v)]
 
     @property
     def objective(self) -> str:
@@ -132,7 +133,7 @@ class Panel:
 
     Attributes:
         id: of the anchor.
-        columns, rows: of the table, as text.
+        columns, rows: of the table, as text; words: how many columns, from the first, hold words and not numbers.
         folded: the table is shown on demand.
     """
 
@@ -143,6 +144,7 @@ class Panel:
     rows: Sequence[Sequence[str]] = ()
     charts: Sequence[Markup] = ()
     folded: bool = False
+    words: int = 1
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,41 @@ class Evidence:
     def base(self) -> ModelEntry | None:
         """The baseline, if it has answered."""
         return next((m for m in self.answered if m.name == self.baseline), None)
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as e:
+        found = e
+    if not isinstance(found, dict):
+        why = f"it is not YAML ({found})" if isinstance(found, Exception) else "it holds no settings"
+        raise HalignError(
+            f"{file} cannot be read: {why}; restore it, or leave {file.parent} out of the report"
+        )
+    return found
+
+
+def _metrics(file: Path) -> list[dict[str, Any]]:
+    found = []
+    for number, row in rows(file):
+        if not is_metrics(row):
+            raise DataError(
+                "not a row of metrics, which has a step; delete the line, or leave the run out of the report",
+                file=str(file),
+                line=number,
+            )
+        found.append(row)
+    return found
+
+
+def is_metrics(row: Any) -> bool:
+    """Whether a row of metrics.jsonl can be drawn: it has a step.
+
+    >>> is_metrics({"step": 1, "loss": 0.5, "split": "train"}), is_metrics({"loss": 0.5}), is_metrics([1])
+    (True, False, False)
+    """
+    return isinstance(row, dict) and isinstance(row.get("step"), int | float)
 
 
 def _json(path: Path) -> dict[str, Any]:

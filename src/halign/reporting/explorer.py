@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from halign.judges import Verdict
 from halign.judges.records import GradeRecord, JudgedItem
-from halign.reporting.conduct import split_judges
+from halign.reporting.conduct import Splits
 from halign.reporting.pool import Pool, Seen
 from halign.reporting.secrets import without_secrets
 
@@ -45,7 +45,7 @@ class Packed:
     """What the page embeds, in base64.
 
     Attributes:
-        table: the columns (``columns``).
+        table: ``Table.whole``.
         pieces: the texts of the pool's items, in order (``_texts``).
     """
 
@@ -54,103 +54,137 @@ class Packed:
     verdicts: int
 
 
-def pack(pool: Pool) -> Packed:
-    """All verdicts of a pool, packed."""
-    pieces, starts = [], []
-    for start, piece in _pieces(pool):
-        starts.append(start)
-        pieces.append(_compressed(piece))
-    table = {**columns(pool), "starts": starts}
-    return Packed(
-        _compressed(json.dumps(table, ensure_ascii=False, separators=(",", ":"))), pieces, len(pool.seen)
-    )
+class Mark(NamedTuple):
+    """How much of a table somebody has: verdicts, items, corrections of ``split``, replies."""
+
+    rows: int = 0
+    items: int = 0
+    corrected: int = 0
+    came: int = 0
 
 
-def columns(pool: Pool) -> dict[str, Any]:
-    """The table: lists of names, and for every verdict (in the pool's order) its numbers in them; -1 where it has none.
+NAMES = (
+    "folder", "item", "judge", "dimension", "rule", "a", "b", "first", "second", "value", "scale", "fine", "split", "trouble"
+)  # fmt: skip
+
+
+class Table:
+    """A pool's verdicts as columns, kept up: for each, in the pool's order, its numbers in lists of names; -1 where it has none.
 
     Of a grade, ``a`` is the model and ``b`` -1; ``fine`` is 1, 0 or, where no threshold was given, -1; ``split`` is 1 where the
     two orders disagree, 2 where another judge said something else, 3 where both.
+
+    Attributes:
+        of_item: number of an item -> those of its verdicts.
     """
-    judges, dimensions, rules, models, scales, troubles = (
-        Codes[str](),
-        Codes[str](),
-        Codes[str](),
-        Codes[str](pool.models),
-        Codes[tuple[float, float]](),
-        Codes[str](),
-    )
-    rows: list[tuple[Any, ...]] = []
-    for seen, split in zip(pool.seen, split_judges(pool), strict=True):
-        r = seen.record
-        common = (seen.folder, seen.item, judges(r.judge), dimensions(r.dimension), rules(r.guardrail))
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.rows: dict[str, list[Any]] = {name: [] for name in NAMES}
+        self.of_item: dict[int, list[int]] = {}
+        self.splits, self._corrected = Splits(), list[int]()
+        self._codes: dict[str, Codes[Any]] = {
+            name: Codes() for name in ("judges", "dimensions", "rules", "models", "scales", "troubles")
+        }
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Take up what has joined the pool."""
+        for name in self.pool.models:
+            self._codes["models"](name)
+        for seen in self.pool.seen[len(self.rows["item"]) :]:
+            self._add(seen)
+
+    def _add(self, seen: Seen) -> None:
+        code, r, number = self._codes, seen.record, len(self.rows["item"])
+        corrected = self.splits.add(seen)
+        for n in corrected:
+            self.rows["split"][n] |= 2
+        self._corrected += corrected
+        split = 2 * self.splits.split[number]
+        model, trouble = code["models"], code["troubles"](r.trouble)
+        own: tuple[Any, ...]
         if isinstance(r, GradeRecord):
             fine = -1 if r.acceptable is None else int(r.acceptable)
-            own: tuple[Any, ...] = (models(r.model), -1, -1, -1, r.value, scales(r.scale), fine, 2 * split)
+            own = model(r.model), -1, -1, -1, r.value, code["scales"](r.scale), fine, split
         else:
             unlike = r.outcome is not None and not r.outcome.agrees
-            own = (
-                models(r.a),
-                models(r.b),
-                _code(r.first),
-                _code(r.second),
-                None,
-                -1,
-                -1,
-                unlike + 2 * split,
-            )
-        rows.append((*common, *own, troubles(r.trouble)))
-    names = (
-        "folder",
-        "item",
-        "judge",
-        "dimension",
-        "rule",
-        "a",
-        "b",
-        "first",
-        "second",
-        "value",
-        "scale",
-        "fine",
-    )
-    table = {n: [row[i] for row in rows] for i, n in enumerate((*names, "split", "trouble"))}
-    return {
-        "judges": judges.values,
-        "dimensions": dimensions.values,
-        "rules": rules.values,
-        "models": models.values,
-        "scales": scales.values,
-        "troubles": troubles.values,
-        "verdicts": [v.value for v in VERDICTS],
-        "folders": pool.names,
-        "items": [i.item for i in pool.items],
-        "conversations": [i.conversation for i in pool.items],
-        "rows": table,
-    }
+            own = model(r.a), model(r.b), _code(r.first), _code(r.second), None, -1, -1, unlike + split
+        about = code["judges"](r.judge), code["dimensions"](r.dimension), code["rules"](r.guardrail)
+        for name, value in zip(NAMES, (seen.folder, seen.item, *about, *own, trouble), strict=True):
+            self.rows[name].append(value)
+        self.of_item.setdefault(seen.item, []).append(number)
+
+    @property
+    def mark(self) -> Mark:
+        """All of it."""
+        return Mark(len(self.rows["item"]), len(self.pool.items), len(self._corrected), len(self.pool.came))
+
+    def whole(self) -> dict[str, Any]:
+        """The table for the page."""
+        return {**self._names(0), "folders": self.pool.names, "rows": self.rows, "mark": self.mark}
+
+    def since(self, have: Mark, most: int) -> dict[str, Any]:
+        """What somebody lacks, up to ``most`` verdicts and replies: ``mark`` is where that leads to.
+
+        Returns:
+            the lists of names (of items and conversations, the new ones); rows: the new verdicts; split: [number of an earlier
+            verdict, its ``split`` now]; texts: number of an item -> ``_texts``, of items that are new or of which more is said.
+        """
+        whole = self.mark
+        to = whole._replace(rows=min(whole.rows, have.rows + most), came=min(whole.came, have.came + most))
+        rows = {name: of[have.rows : to.rows] for name, of in self.rows.items()}
+        touched = {*rows["item"], *(c.item for c in self.pool.came[have.came : to.came])}
+        return {
+            **self._names(have.items),
+            "rows": rows,
+            "split": [[n, self.rows["split"][n]] for n in self._corrected[have.corrected :]],
+            "texts": {i: self.texts(i) for i in touched},
+            "mark": to,
+        }
+
+    def _names(self, items: int) -> dict[str, Any]:
+        lists = {name: codes.values for name, codes in self._codes.items()}
+        new = self.pool.items[items:]
+        lists["items"] = [i.item for i in new]
+        lists["conversations"] = [i.conversation for i in new]
+        return {**lists, "verdicts": [v.value for v in VERDICTS]}
+
+    def texts(self, item: int) -> dict[str, Any]:
+        """What is to be read of an item."""
+        said = ((n, self.pool.seen[n].record.why) for n in self.of_item.get(item, ()))
+        return _texts(self.pool.items[item], {str(n): list(why) for n, why in said if why})
+
+    def packed(self) -> Packed:
+        """All of it for the page."""
+        starts, pieces = [], []
+        for start, piece in self._pieces():
+            starts.append(start)
+            pieces.append(_compressed(piece))
+        return Packed(_compressed(_json({**self.whole(), "starts": starts})), pieces, self.mark.rows)
+
+    def _pieces(self) -> Iterator[tuple[int, str]]:
+        """(number of the first item, JSON list of ``_texts``) of pieces of about ``PIECE`` characters."""
+        held: list[str] = []
+        start = size = 0
+        last = len(self.pool.items) - 1
+        for i in range(last + 1):
+            held.append(_json(self.texts(i)))
+            size += len(held[-1])
+            if size >= PIECE or i == last:
+                yield start, f"[{','.join(held)}]"
+                held, start, size = [], i + 1, 0
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _code(verdict: Verdict | None) -> int:
     return -1 if verdict is None else VERDICTS.index(verdict)
 
 
-def _pieces(pool: Pool) -> Iterator[tuple[int, str]]:
-    """(number of the first item, JSON list of ``_texts``) of pieces of about ``PIECE`` characters."""
-    reasons: dict[int, list[tuple[int, Seen]]] = {}
-    for number, seen in enumerate(pool.seen):
-        if seen.record.why:
-            reasons.setdefault(seen.item, []).append((number, seen))
-    held: list[str] = []
-    start = size = 0
-    for i, item in enumerate(pool.items):
-        held.append(json.dumps(_texts(item, reasons.get(i, ())), ensure_ascii=False, separators=(",", ":")))
-        size += len(held[-1])
-        if size >= PIECE or i == len(pool.items) - 1:
-            yield start, f"[{','.join(held)}]"
-            held, start, size = [], i + 1, 0
-
-
-def _texts(item: JudgedItem, reasons: Sequence[tuple[int, Seen]]) -> dict[str, Any]:
+def _texts(item: JudgedItem, why: Mapping[str, list[str]]) -> dict[str, Any]:
     """What is to be read of an item: turns as [role, content, anything else], and what judges wrote, by number of the verdict."""
     return {
         "prompt": [[str(m.get("role", "")), _content(m.get("content")), _rest(m)] for m in item.prompt],
@@ -158,7 +192,7 @@ def _texts(item: JudgedItem, reasons: Sequence[tuple[int, Seen]]) -> dict[str, A
         "rules": list(item.guardrails),
         "turn": item.turn,
         "meta": _rest(item.meta),
-        "why": {str(n): list(s.record.why) for n, s in reasons},
+        "why": why,
     }
 
 

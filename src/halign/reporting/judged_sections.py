@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,18 +10,16 @@ from markupsafe import Markup
 
 from halign.audits import Audit
 from halign.evaluate import Interval
-from halign.judges.records import Judged
-from halign.reporting.conduct import Agreement, Conduct, agreements, audits, conduct
+from halign.reporting.books import Books
+from halign.reporting.conduct import Agreement, Conduct
 from halign.reporting.evidence import Evidence
-from halign.reporting.explorer import Packed, pack
 from halign.reporting.pool import Pool
 from halign.reporting.sections import track
-from halign.reporting.standings import Board, Column, Heat, boards, heats, tally, words_per_reply
+from halign.reporting.standings import Board, Column, Heat, boards, heats
 from halign.reporting.svg import Spot, scatter
 
 HIDDEN = ("command", "seconds", "calls", "cost")
 """Entries of judging.json that have a place of their own in the page."""
-FEW_VALUES = 12
 
 
 @dataclass(frozen=True)
@@ -40,42 +37,48 @@ class Cell:
 
 @dataclass(frozen=True)
 class JudgedPart:
-    """Everything that the template shows of judged folders."""
+    """Everything that the template shows of judged folders, but for the explorer.
 
+    Attributes:
+        verdicts: how many there are; examined: of how many ratings, audits and agreements are.
+    """
+
+    verdicts: int
+    examined: int
     boards: list[Board]
     heats: list[Heat]
     frontiers: list[tuple[str, Markup]]
     conduct: list[Conduct]
     audits: list[tuple[str, Audit]]
     agreements: list[Agreement]
-    packed: Packed
     missing: list[str]
     card: list[tuple[str, str]]
     facts: list[tuple[str, list[tuple[str, str]]]]
-    costs: list[tuple[str, str, float | None, str]]
 
 
-def judged_part(evidence: Evidence, pool: Pool, css: Mapping[str, str]) -> JudgedPart:
+def judged_part(evidence: Evidence, books: Books, css: Mapping[str, str]) -> JudgedPart:
     """The part of a report with judged folders.
 
     Args:
-        pool: those folders, laid together.
         css: model -> class of its colour.
     """
-    ranked = boards(pool.records, pool.models)
-    named = list(zip(pool.judged, pool.names, strict=True))
+    pool, examined = books.pool, books.examined
+    ranked = boards(books.tally, examined.ratings, pool.models)
     return JudgedPart(
+        len(pool.seen),
+        examined.verdicts,
         ranked,
-        heats(tally(pool.records), pool.models),
-        frontiers(evidence, pool, ranked, css),
-        conduct(pool.records),
-        audits(pool),
-        agreements(pool),
-        pack(pool),
-        [m for j, name in named for m in missing(name, j)],
-        card(pool),
-        [(name, [(k, said(v)) for k, v in j.facts.items() if k not in HIDDEN]) for j, name in named],
-        _costs(evidence, pool),
+        heats(books.tally, pool.models),
+        frontiers(evidence, books.prompts.lengths, ranked, css),
+        books.conduct.rows,
+        examined.audits,
+        examined.agreements,
+        missing(books),
+        books.prompts.card(pool),
+        [
+            (name, [(k, said(v)) for k, v in j.facts.items() if k not in HIDDEN and said(v)])
+            for j, name in zip(pool.judged, pool.names, strict=True)
+        ],
     )
 
 
@@ -103,51 +106,33 @@ def cell(column: Column, i: Interval) -> Cell:
     return Cell(*shown, i.n, i.clusters, track(i, low, high), round(min(1.0, max(0.0, warmth)), 3))
 
 
-def missing(name: str, judged: Judged) -> list[str]:
-    """What a folder that is not finished, or not whole, lacks."""
-    out = []
-    if not judged.facts:
-        out.append(f"{name}: judging is not finished; there is no judging.json yet, and verdicts may follow.")
-    if not judged.records:
-        out.append(f"{name}: there are no verdicts yet.")
-    if not judged.items:
-        out.append(f"{name}: there is no items.jsonl, so that prompts and replies cannot be read.")
-    elif lost := len({r.item for r in judged.records} - judged.items.keys()):
-        out.append(f"{name}: {lost:,} judged items have no row in items.jsonl.")
+def missing(books: Books) -> list[str]:
+    """What folders that are not finished, or not whole, lack."""
+    out, pool = [], books.pool
+    for j, name, lost, waiting in zip(pool.judged, pool.names, pool.lost, books.waiting, strict=True):
+        if not j.facts:
+            out.append(
+                f"{name}: judging is not finished; there is no judging.json yet, and verdicts may follow."
+            )
+        if not j.records:
+            out.append(f"{name}: there are no verdicts yet.")
+        if not j.items:
+            out.append(f"{name}: there is no items.jsonl, so that prompts and replies cannot be read.")
+        elif lost:
+            out.append(f"{name}: {len(lost):,} judged items have no row in items.jsonl.")
+        if waiting:
+            out.append(f"{name}: {waiting:,} verdicts wait for their prompts and are not shown yet.")
     return out
 
 
-def card(pool: Pool) -> list[tuple[str, str]]:
-    """(what, how much) of the prompts that were judged."""
-    lengths = words_per_reply(pool)
-    rows = [
-        ("prompts", f"{len(pool.items):,}"),
-        ("conversations", f"{len({i.conversation for i in pool.items}):,}"),
-        ("models", ", ".join(pool.models)),
-        ("replies", f"{sum(len(i.replies) for i in pool.items):,}"),
-        ("verdicts", f"{len(pool.seen):,}"),
-        ("guardrails in force", f"{len({g for i in pool.items for g in i.guardrails}):,}"),
-        *(
-            (f"words per reply, {m}", f"{i.value:.1f} [{i.low:.1f}, {i.high:.1f}]")
-            for m, i in lengths.items()
-        ),
-    ]
-    values: dict[str, Counter[str]] = {}
-    for item in pool.items:
-        for key, value in item.meta.items():
-            if isinstance(value, str | bool | int):
-                values.setdefault(key, Counter())[str(value)] += 1
-    for key, counts in values.items():
-        if len(counts) <= FEW_VALUES:
-            rows.append((key, ", ".join(f"{v} {n:,}" for v, n in counts.most_common())))
-    return rows
-
-
 def frontiers(
-    evidence: Evidence, pool: Pool, ranked: Sequence[Board], css: Mapping[str, str]
+    evidence: Evidence, lengths: Mapping[str, Interval], ranked: Sequence[Board], css: Mapping[str, str]
 ) -> list[tuple[str, Markup]]:
-    """(caption, chart): the first column of each judge against reply length, and against KL where a run of that name logs it."""
-    lengths = words_per_reply(pool)
+    """(caption, chart): the first column of each judge against reply length, and against KL where a run of that name logs it.
+
+    Args:
+        lengths: model -> words per reply.
+    """
     kls = {m.name: kl for m in evidence.models if (kl := _last_kl(m.training)) is not None}
     moved = {name: Interval(kl, kl, kl, 1, 1) for name, kl in kls.items()}
     out = []
@@ -184,7 +169,7 @@ def _last_kl(training: Any) -> float | None:
     return series[-1][1] if series else None
 
 
-def _costs(evidence: Evidence, pool: Pool) -> list[tuple[str, str, float | None, str]]:
+def costs(evidence: Evidence, pool: Pool) -> list[tuple[str, str, float | None, str]]:
     """(run or folder, what it did, seconds, what it cost) of everything in the report."""
     rows: list[tuple[str, str, float | None, str]] = []
     for m in evidence.models:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -13,14 +15,18 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from halign import __version__
+from halign.errors import HalignError
 from halign.evaluate import ALL, Comparison, measures, score
+from halign.judges.records import Judged
 from halign.reporting import judged_sections, samples, sections
+from halign.reporting.books import Books
 from halign.reporting.environment import environment, policy, template
-from halign.reporting.evidence import CONFIG, Evidence, ModelEntry, Training
-from halign.reporting.pool import Pool, folder_names, sort_out
+from halign.reporting.evidence import CONFIG, Evidence, ModelEntry, Panel, Training
+from halign.reporting.pool import folder_names
 from halign.reporting.rewards import reward_panel
 from halign.reporting.run_data import run_data
 from halign.reporting.secrets import without_secrets
+from halign.reporting.sources import sort_out
 from halign.reporting.words import NAMES, headline, plus
 from halign.times import duration
 
@@ -46,41 +52,65 @@ class Report:
 
 
 def report(runs: Sequence[Any] | Evidence, *comparisons: Comparison, title: str | None = None) -> Report:
-    """A report on training runs, judged folders and comparisons, or on full ``Evidence``.
+    """A report on training runs, judged folders, results and comparisons, or on full ``Evidence``.
 
     Args:
-        runs: ``Run`` objects, run folders and folders of verdicts, in any order; or an ``Evidence``, which knows more.
+        runs: ``Run`` objects, run folders, folders of verdicts, recipes, evaluations and dialogues, files of audits and data, in
+            any order; or an ``Evidence``, which knows more.
         comparisons: what ``halign.compare`` returned.
 
     Raises:
-        HalignError: if a folder is neither a run's nor holds verdicts.
+        HalignError: if a path is none of these, or there are none.
         DataError: a row of a folder that cannot be read.
     """
-    return render(runs if isinstance(runs, Evidence) else gather(runs, *comparisons, title=title))
+    with _uncollected():
+        return render(runs if isinstance(runs, Evidence) else gather(runs, *comparisons, title=title))
 
 
-def gather(
-    paths: Sequence[Any],
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without looking for garbage in cycles: verdicts make none, and of many of them the looking takes a quarter of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def gather(paths: Sequence[Any], *comparisons: Comparison, title: str | None = None) -> Evidence:
+    """The evidence in whatever ``sources.sort_out`` knows. Raises as ``report``."""
+    found = sort_out(paths)
+    if not (found.runs or found.judged or found.panels or comparisons):
+        raise HalignError("a report needs something to report: name folders of runs, verdicts or results")
+    names = folder_names(list(dict.fromkeys(Path(getattr(p, "path", p)).resolve() for p in paths)))
+    title = title or " and ".join(names[:3] if len(names) <= 3 else [*names[:2], f"{len(names) - 2} more"])
+    return evidence_of(found.runs, found.judged, *comparisons, title=title, panels=found.panels)
+
+
+def evidence_of(
+    runs: Sequence[Any],
+    judged: Sequence[Judged],
     *comparisons: Comparison,
     title: str | None = None,
+    panels: Sequence[Panel] = (),
     read: Callable[[Path], Training] = Training.read,
 ) -> Evidence:
-    """The evidence in run folders and folders of verdicts. Raises as ``report``.
+    """Of run folders (or ``Run`` objects), and of folders of verdicts that have been read. Raises as ``report``.
 
     Args:
         read: how a run folder is read.
     """
-    runs, judged = sort_out(paths)
     entries = []
     paths = [Path(getattr(run, "path", run)) for run in runs]
     for path, name in zip(paths, folder_names(paths), strict=True):
         training = read(path)
         entries.append(ModelEntry(name, f"trained by {training.objective}", path, so_far=training))
-    panels = [p for p in map(reward_panel, entries) if p]
+    panels = [*(p for p in map(reward_panel, entries) if p), *panels]
     about = entries[0].training.environment if entries and entries[0].training else {}
-    names = [*(e.name for e in entries), *folder_names([j.path for j in judged])]
     return Evidence(
-        title or " and ".join(names[:3]) or "Comparison",
+        title or "Comparison",
         entries,
         comparisons=comparisons,
         judged=judged,
@@ -90,45 +120,53 @@ def gather(
     )
 
 
-def render(evidence: Evidence, live: bool = False) -> Report:
+def render(evidence: Evidence, books: Books | None = None, live: str = "") -> Report:
     """The page for this evidence; sections without content are left out.
 
     Args:
-        live: the page asks the server that it came from what is new (``reporting.serve``).
+        books: on ``evidence.judged``, where somebody keeps them.
+        live: the page asks the server that it came from what is new (``reporting.serve``), which knows it by this word.
     """
-    filled = _environment()
+    books = books or (Books.of(evidence.judged) if evidence.judged else None)
     base, shown = evidence.base, _shown(evidence)
-    pool = Pool.of(evidence.judged) if evidence.judged else None
-    colours = sections.colours(evidence, pool.models if pool else ())
-    judged = judged_sections.judged_part(evidence, pool, colours) if pool else None
-    script = _script(judged is not None, live)
+    packed = books.table.packed() if books and (live or books.pool.seen) else None
+    script = _script(packed is not None, bool(live))
     context = {
+        **_growing(evidence, books),
         "version": __version__,
-        "css": template("style.css") + (template("explorer.css") if judged else ""),
-        "judged": judged,
-        "costs": judged.costs if judged else [],
-        "commands": [*evidence.commands, *_commands(evidence)],
+        "css": template("style.css") + (template("explorer.css") if books else ""),
+        "packed": packed,
+        "verdicts": packed.verdicts if packed else 0,
+        "live": live,
         "script": script,
-        "policy": policy(script, live),
-        "headline": headline(evidence),
-        "tables": sections.model_tables(evidence),
+        "policy": policy(script, bool(live)),
         "comparisons": sections.comparisons(evidence),
         "frontiers": _frontiers(evidence) if base and len(evidence.answered) <= MANY else [],
         "guardrails": sections.guardrails(evidence, shown, FEW_TURNS),
         "strokes": any(r.grade.inactive for m in evidence.answered for r in m.pooled),
         "shown": shown,
-        **_training_context(evidence, colours, live),
         "samples": samples.choose(evidence, shown[0], shown[-1], shown) if base and len(shown) > 1 else [],
         "FEW": FEW_TURNS,
-        "environment": json.dumps(dict(evidence.environment), indent=1),
     }
-    return Report(without_secrets(filled.get_template("report.html.jinja").render(context)))
+    return Report(without_secrets(_environment().get_template("report.html.jinja").render(context)))
 
 
-def training_section(evidence: Evidence, live: bool = False) -> str:
-    """The section about training alone, as HTML."""
-    context = _training_context(evidence, sections.colours(evidence), live)
-    return _environment().get_template("training.html.jinja").render(context)
+GROWING = ("nav", "standings", "judges", "training", "costs", "again")
+"""Parts of the page that change while jobs run; each has a template of that name."""
+
+
+def growing_parts(evidence: Evidence, books: Books | None) -> dict[str, str]:
+    """Those parts alone, as HTML."""
+    filled, context = _environment(), {**_growing(evidence, books), "packed": books is not None}
+    for name in (
+        "comparisons",
+        "guardrails",
+        "samples",
+    ):  # for the links; folders that are followed have none
+        context[name] = []
+    return {
+        name: without_secrets(filled.get_template(f"{name}.html.jinja").render(context)) for name in GROWING
+    }
 
 
 def _environment() -> Environment:
@@ -139,12 +177,18 @@ def _environment() -> Environment:
     return filled
 
 
-def _training_context(evidence: Evidence, colours: Mapping[str, str], live: bool) -> dict[str, Any]:
-    """What the section about training is made from."""
+def _growing(evidence: Evidence, books: Books | None) -> dict[str, Any]:
+    """What the growing parts are made from."""
+    colours = sections.colours(evidence, books.pool.models if books else ())
     return {
         "evidence": evidence,
-        "live": live,
         "colours": colours,
+        "judged": judged_sections.judged_part(evidence, books, colours) if books else None,
+        "costs": judged_sections.costs(evidence, books.pool) if books else [],
+        "commands": [*evidence.commands, *_commands(evidence)],
+        "environment": json.dumps(dict(evidence.environment), indent=1),
+        "headline": headline(evidence),
+        "tables": sections.model_tables(evidence),
         "training": sections.training_rows(evidence),
         "curves": [
             (m, sections.curves(m.training, colours[m.name], not evidence.answered))
@@ -155,7 +199,10 @@ def _training_context(evidence: Evidence, colours: Mapping[str, str], live: bool
 
 
 def _script(judged: bool, live: bool) -> Markup:
-    names = [*(["reading.js", "explorer.js"] if judged else []), *(["live.js"] if live else [])]
+    names = [
+        *(["texts.js", "search.js", "reading.js", "explorer.js"] if judged else []),
+        *(["live.js"] if live else []),
+    ]
     return Markup("\n").join(map(template, names))
 
 

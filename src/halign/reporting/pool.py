@@ -7,16 +7,14 @@ judges are kept apart by their folders' names. A folder that says nothing of a j
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from halign.errors import HalignError
-from halign.judges.records import FACTS, ITEMS, VERDICTS, GradeRecord, Judged, JudgedItem, Record
-from halign.reporting.evidence import CONFIG
+from halign.judges.records import GradeRecord, Judged, JudgedItem, Record
 
 
 class Seen(NamedTuple):
@@ -27,54 +25,106 @@ class Seen(NamedTuple):
     record: Record
 
 
-@dataclass(frozen=True)
+class Came(NamedTuple):
+    """Replies that joined an item: its place, the models, and whether the item itself is new."""
+
+    item: int
+    models: tuple[str, ...]
+    first: bool
+
+
 class Pool:
-    """All verdicts of some folders.
+    """All verdicts of some folders, which may go on growing; nothing that is in it moves.
 
     Attributes:
         items: every prompt once, with all replies that any folder has to it. Two items are one if id and prompt are the same
             and no model has different replies in them.
+        seen: the verdicts, as they came.
+        came: the items and their replies, as they came.
+        models: in the order in which they are met.
+        lost: for each folder, judged items without a row.
     """
 
-    judged: Sequence[Judged]
-    items: Sequence[JudgedItem]
-    seen: Sequence[Seen]
+    def __init__(self, judged: Sequence[Judged]) -> None:
+        """Empty, for these folders. What they hold is added by ``of``, or as it comes."""
+        self.judged = judged
+        self.items: list[JudgedItem] = []
+        self.seen: list[Seen] = []
+        self.came: list[Came] = []
+        self.lost: list[set[str]] = [set() for _ in judged]
+        self._models: dict[str, None] = {}
+        self._called = judge_names(judged)
+        self._places: dict[tuple[int, str], int] = {}
+        self._known: dict[tuple[str, str], list[int]] = {}
 
     @classmethod
     def of(cls, judged: Sequence[Judged]) -> Pool:
         """Lay folders together."""
-        called = judge_names(judged)
-        items: list[JudgedItem] = []
-        known: dict[tuple[str, str], list[int]] = {}
-        seen: list[Seen] = []
+        pool = cls(judged)
         for folder, j in enumerate(judged):
-            place = {name: _placed(item, items, known) for name, item in j.items.items()}
-            for r in j.records:
-                if r.item not in place:  # its row is not written yet, or lost
-                    place[r.item] = _placed(JudgedItem(r.item, r.conversation, [], {}), items, known)
-                shown = called.get((folder, r.judge))
-                seen.append(Seen(folder, place[r.item], replace(r, judge=shown) if shown else r))
-        return cls(judged, items, seen)
+            pool.add_items(folder, j.items.values())
+        for folder, j in enumerate(judged):
+            pool.add(folder, j.records)
+        return pool
 
-    @cached_property
+    def add_items(self, folder: int, items: Iterable[JudgedItem]) -> bool:
+        """Items of a folder. False where one contradicts what the folder said of it before: the pool must be laid anew."""
+        for item in items:
+            there = self._places.get((folder, item.item))
+            if there is None:
+                self._places[folder, item.item] = self._placed(item)
+            elif item.item in self.lost[folder] or not self._joined(there, item):
+                return False
+        return True
+
+    def add(self, folder: int, records: Iterable[Record]) -> None:
+        """Verdicts of a folder. An item without a row has no prompt and no replies."""
+        for r in records:
+            key = folder, r.item
+            if key not in self._places:  # its row is not written yet, or lost
+                self.lost[folder].add(r.item)
+                self._places[key] = self._placed(JudgedItem(r.item, r.conversation, [], {}))
+            shown = self._called.get((folder, r.judge))
+            self.seen.append(Seen(folder, self._places[key], replace(r, judge=shown) if shown else r))
+            self._models.update(dict.fromkeys((r.model,) if isinstance(r, GradeRecord) else (r.a, r.b)))
+
+    @property
     def records(self) -> list[Record]:
         return [s.record for s in self.seen]
 
-    @cached_property
+    @property
     def models(self) -> list[str]:
-        """In the order in which they are met."""
-        return list(dict.fromkeys(self._models()))
+        return list(self._models)
 
     @cached_property
     def names(self) -> list[str]:
         """What the folders are called."""
         return folder_names([j.path for j in self.judged])
 
-    def _models(self) -> Iterator[str]:
-        for item in self.items:
-            yield from item.replies
-        for r in self.records:
-            yield from (r.model,) if isinstance(r, GradeRecord) else (r.a, r.b)
+    def _placed(self, item: JudgedItem) -> int:
+        """The item's place, where it is put or laid together with one that is there."""
+        of = self._known.setdefault((item.item, json.dumps(item.prompt, sort_keys=True)), [])
+        for place in of:
+            if self._joined(place, item):
+                return place
+        of.append(len(self.items))
+        self.items.append(item)
+        self._note(Came(of[-1], tuple(item.replies), True))
+        return of[-1]
+
+    def _joined(self, place: int, item: JudgedItem) -> bool:
+        """Lay an item together with the one at ``place``, if no reply of theirs differs."""
+        there = self.items[place]
+        if there.prompt != item.prompt or any(there.replies.get(m, t) != t for m, t in item.replies.items()):
+            return False
+        if new := tuple(m for m in item.replies if m not in there.replies):
+            self.items[place] = replace(there, replies={**there.replies, **item.replies})
+            self._note(Came(place, new, False))
+        return True
+
+    def _note(self, came: Came) -> None:
+        self.came.append(came)
+        self._models.update(dict.fromkeys(came.models))
 
 
 def judge_names(judged: Sequence[Judged]) -> dict[tuple[int, str], str]:
@@ -114,41 +164,3 @@ def folder_names(folders: Sequence[Path]) -> list[str]:
         depth = next((d for d in range(1, len(own)) if all(p[-d:] != own[-d:] for p in alike)), len(own))
         out.append("/".join(own[-depth:]))
     return out
-
-
-def _placed(item: JudgedItem, items: list[JudgedItem], known: dict[tuple[str, str], list[int]]) -> int:
-    """The item's place in ``items``, where it is put or laid together with one that is there."""
-    of = known.setdefault((item.item, json.dumps(item.prompt, sort_keys=True)), [])
-    for place in of:
-        there = items[place].replies
-        if all(there.get(model, text) == text for model, text in item.replies.items()):
-            if not there.keys() >= item.replies.keys():
-                items[place] = replace(items[place], replies={**there, **item.replies})
-            return place
-    of.append(len(items))
-    items.append(item)
-    return of[-1]
-
-
-def sort_out(paths: Iterable[Any]) -> tuple[list[Any], list[Judged]]:
-    """(run folders or ``Run`` objects, judged folders) of what a report is asked about.
-
-    A judged folder without verdicts counts: judging has only begun.
-
-    Raises:
-        HalignError: if a folder is neither.
-        DataError: a row that cannot be read.
-    """
-    runs: list[Any] = []
-    judged: list[Judged] = []
-    for given in paths:
-        folder = Path(getattr(given, "path", given))
-        if (folder / CONFIG).exists():
-            runs.append(given)
-        elif any((folder / name).exists() for name in (ITEMS, VERDICTS)):
-            judged.append(Judged.read(folder) if (folder / VERDICTS).exists() else Judged(folder, {}, [], {}))
-        else:
-            raise HalignError(
-                f"{folder} is not a run folder (it has no {CONFIG}) and not a judged one (no {ITEMS}, {VERDICTS} or {FACTS})"
-            )
-    return runs, judged

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from halign.reporting.evidence import ModelEntry, Panel
+from halign.reporting.stored_results import stored
 from halign.reporting.svg import Series, lines
 from halign.rewards.card import CARD
 
@@ -15,7 +15,7 @@ def reward_panel(entry: ModelEntry) -> Panel | None:
     file = entry.run / CARD if entry.run else None
     if file is None or not file.exists():
         return None
-    card = json.loads(file.read_text())
+    card = stored(file)
     names = {
         "accuracy": "the preferred response gets the higher reward",
         "matched_accuracy": "the same where lengths differ by at most a tenth",

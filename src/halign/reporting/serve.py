@@ -1,25 +1,30 @@
 """``halign report --serve``: a page that follows jobs, from a server that only this machine can reach.
 
-``/`` is the report as it is now; ``/live?have=N`` says what is new since version N, or 204 if nothing is; the page asks
-every two seconds. Requests under another name than this machine's are refused, so that no page of somebody else's can read ours
-through a browser.
+``/`` is the report as it is now; ``/live?have=N&mark=...`` says what is new since version N and that place in the
+verdicts, or 204 if nothing is; the page asks every two seconds. Requests under another name than this machine's are refused, so
+that no page of somebody else's can read ours through a browser.
 """
 
 from __future__ import annotations
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from halign.errors import HalignError
+from halign.reporting import sources
+from halign.reporting.explorer import Mark
 from halign.reporting.following import Followed
-from halign.reporting.page import render, training_section
+from halign.reporting.page import growing_parts, render
 from halign.reporting.secrets import without_secrets
 
 HOST = "127.0.0.1"
+MOST = 2_000
+"""Verdicts in one answer; a page that lacks more asks again."""
 
 
 class LiveReport(ThreadingHTTPServer):
@@ -40,39 +45,54 @@ class LiveReport(ThreadingHTTPServer):
             super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as e:
             raise HalignError(f"port {port} cannot be used ({e}); --port 0 takes one that is free") from None
-        self.followed = Followed(folders, title)
+        self.followed = Followed(sources.followed(folders), title)
         self._one_at_a_time = threading.Lock()
+        self._started = time.time_ns()
         self._page: tuple[int, str] = (-1, "")
+        self._parts: tuple[int, dict[str, str]] = (-1, {})
 
     @property
     def address(self) -> str:
         """Where the page is."""
         return f"http://{HOST}:{self.server_address[1]}/"
 
+    @property
+    def _generation(self) -> str:
+        """Pages of another one, also of an earlier server's, cannot be added to."""
+        return f"{self._started}-{self.followed.generation}"
+
     def page(self) -> str:
         """The whole report, made anew if there is something new. Raises as ``report``."""
         with self._one_at_a_time:
-            version = self.followed.look()
+            f, version = self.followed, self.followed.look()
             if version != self._page[0]:
-                self._page = version, render(self.followed.evidence(), live=True).html
+                self._page = version, render(f.evidence(), f.books, live=self._generation).html
             return self._page[1]
 
-    def news(self, have: int) -> dict[str, Any] | None:
+    def news(self, have: int, mark: Mark | None = None) -> dict[str, Any] | None:
         """What changed since version ``have``; None if nothing. Raises as ``report``.
 
+        Args:
+            mark: how much of the verdicts the page has; None: it shows none.
+
         Returns:
-            version; training: the section as HTML; judging: bytes of verdicts in each folder; waiting: folders not there yet;
-            finished: nothing will follow.
+            version; generation: pages of another one must be loaded anew; parts: HTML by name (``page.GROWING``); verdicts: as
+            ``Table.since``, None if there is no table; more: there are verdicts for another request; waiting: folders not there
+            yet; finished: nothing will follow.
         """
         with self._one_at_a_time:
             f = self.followed
-            if f.look() == have:
+            if f.look() == have and (mark is None or f.books is None or mark == f.books.table.mark):
                 return None
-            training = without_secrets(training_section(f.evidence(judged=False), live=True))
+            if self._parts[0] != f.version:
+                self._parts = f.version, growing_parts(f.evidence(), f.books)
+            verdicts = f.books.table.since(mark, MOST) if f.books and mark else None
             return {
                 "version": f.version,
-                "training": training,
-                "judging": f.judging(),
+                "generation": self._generation,
+                "parts": self._parts[1],
+                "verdicts": verdicts,
+                "more": bool(f.books and verdicts and verdicts["mark"] != f.books.table.mark),
                 "waiting": f.waiting(),
                 "finished": f.finished,
             }
@@ -105,14 +125,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _news(self, query: dict[str, list[str]]) -> None:
         have = query.get("have", ["-1"])[0]
-        news = self.server.news(int(have) if have.isdecimal() else -1)
+        news = self.server.news(int(have) if have.isdecimal() else -1, _mark(query.get("mark", [""])[0]))
         if news is None:
             self._answer(204, "")
         else:
-            self._answer(200, json.dumps(news), "application/json")
+            self._answer(200, without_secrets(json.dumps(news, ensure_ascii=False)), "application/json")
 
     def _answer(self, status: int, text: str, kind: str = "text/plain") -> None:
-        body = text.encode()
+        body = text.encode(errors="replace")
         self.send_response(status)
         if status != 204:
             self.send_header("Content-Type", f"{kind}; charset=utf-8")
@@ -124,6 +144,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: a page that asks every two seconds would fill the terminal."""
+
+
+def _mark(words: str) -> Mark | None:
+    """
+    >>> _mark("3,2,0,2"), _mark(""), _mark("3,2")
+    (Mark(rows=3, items=2, corrected=0, came=2), None, None)
+    """
+    numbers = words.split(",")
+    good = len(numbers) == len(Mark._fields) and all(n.isdecimal() for n in numbers)
+    return Mark(*map(int, numbers)) if good else None
 
 
 def serve(folders: list[Path], *, port: int = 8765, title: str | None = None, ready: Any = print) -> None:

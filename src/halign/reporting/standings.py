@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from halign.errors import HalignError
-from halign.evaluate import Interval, mean, share
+from halign.evaluate import Interval
 from halign.evaluate.bradley_terry import bradley_terry
-from halign.evaluate.intervals import rate
+from halign.evaluate.intervals import mean_of, rate_of, share_of
 from halign.evaluate.matches import Matches
+from halign.evaluate.running import Running
 from halign.judges.records import PairRecord, Record
-from halign.reporting.pool import Pool
 
 What = Literal["win rate", "acceptable", "grade", "rating"]
 """P(better) + P(no difference) / 2; share that the rubric calls acceptable; mean grade on its scale; Bradley-Terry, in points."""
@@ -38,21 +38,6 @@ class Column(NamedTuple):
     what: What
     scale: tuple[float, float]
 
-
-@dataclass
-class Values:
-    """Single values and the conversations that they come from."""
-
-    values: list[float] = field(default_factory=list)
-    clusters: list[str] = field(default_factory=list)
-
-    def add(self, value: float, cluster: str) -> None:
-        self.values.append(value)
-        self.clusters.append(cluster)
-
-
-Tally = dict[Column, dict[str, Values]]
-"""Column -> model -> what it got, one value a verdict."""
 
 Row = tuple[str, list[Interval | None]]
 """A name and an interval for each column; None where nothing was judged."""
@@ -83,16 +68,37 @@ class Heat:
     rows: list[Row]
 
 
-def tally(records: Iterable[Record]) -> Tally:
-    """Every verdict's worth to the models it is about, by column.
+class Tally:
+    """Every verdict's worth to the models it is about, kept up as verdicts come.
 
     A comparison gives either model (1 + advantage) / 2, so that the two sum to 1 and orders that disagree count half each way.
+
+    Attributes:
+        of: column -> model -> what it got, one value a verdict.
+        pooled: the same of verdicts on single rules, as if they were about their dimension.
     """
-    found: Tally = {}
-    for r in records:
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self.of: dict[Column, dict[str, Running]] = {}
+        self.pooled: dict[Column, dict[str, Running]] = {}
+        for r in records:
+            self.add(r)
+
+    def add(self, r: Record) -> None:
+        """One more verdict."""
         for column, model, value in _worth(r):
-            found.setdefault(column, {}).setdefault(model, Values()).add(value, r.conversation)
-    return found
+            _running(self.of, column, model).add(value, r.conversation)
+            if column.rule is not None:
+                _running(self.pooled, column._replace(rule=None), model).add(value, r.conversation)
+
+
+def _running(found: dict[Column, dict[str, Running]], column: Column, model: str) -> Running:
+    models = found.get(column)
+    if models is None:
+        models = found[column] = {}
+    if model not in models:
+        models[model] = Running()
+    return models[model]
 
 
 def _worth(r: Record) -> list[tuple[Column, str, float]]:
@@ -112,78 +118,74 @@ def _worth(r: Record) -> list[tuple[Column, str, float]]:
     return worth
 
 
-def estimate(column: Column, of: Values) -> Interval:
+def estimate(column: Column, of: Running) -> Interval:
     """The mean of a column's values with its interval; all of the scale where one conversation is all there is."""
+    m = of.moments
     if column.what == "acceptable":
-        return share([v == 1.0 for v in of.values], of.clusters)
+        return share_of(m)
     if column.what == "win rate":
-        return rate(of.values, of.clusters)
-    if len(set(of.clusters)) < 2:
-        return Interval(sum(of.values) / len(of.values), *column.scale, len(of.values), 1)
-    return mean(of.values, of.clusters).within(*column.scale)
+        return rate_of(m)
+    if m.groups < 2:
+        return Interval(m.mean, *column.scale, m.n, 1)
+    return mean_of(m).within(*column.scale)
 
 
-def ratings(records: Iterable[Record]) -> tuple[dict[Column, dict[str, Interval]], dict[str, list[str]]]:
-    """Bradley-Terry ratings of the models on each judge's dimensions, and for each judge why some have none.
+@dataclass(frozen=True)
+class Ratings:
+    """Bradley-Terry ratings of models.
 
-    The intervals are the sandwich's. A column's scale reaches from the lowest end of an interval to the highest.
+    Attributes:
+        of: column -> model -> points with the sandwich's interval. A column's scale reaches from the lowest end to the highest.
+        notes: judge -> why dimensions have none.
     """
+
+    of: dict[Column, dict[str, Interval]] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+
+
+def ratings(records: Iterable[Record]) -> Ratings:
+    """Of the models on each judge's dimensions."""
     groups: dict[tuple[str, str], list[PairRecord]] = {}
     for r in records:
         if isinstance(r, PairRecord) and r.guardrail is None:
             groups.setdefault((r.judge, r.dimension), []).append(r)
-    found: dict[Column, dict[str, Interval]] = {}
-    notes: dict[str, list[str]] = {}
+    found = Ratings()
     for (judge, dimension), of in groups.items():
         try:
             rated = bradley_terry(
                 Matches.of(of), resamples=2
             ).ratings  # the bootstrap's intervals are not shown
         except HalignError as e:
-            notes.setdefault(judge, []).append(f"{dimension}: {e}")
+            found.notes.setdefault(judge, []).append(f"{dimension}: {e}")
             continue
         ends = min(i.low for i in rated.values()), max(i.high for i in rated.values())
-        found[Column(judge, dimension, None, "rating", ends)] = rated
-    return found, notes
+        found.of[Column(judge, dimension, None, "rating", ends)] = rated
+    return found
 
 
-def boards(records: Sequence[Record], models: Sequence[str]) -> list[Board]:
+def boards(found: Tally, rated: Ratings, models: Sequence[str]) -> list[Board]:
     """One leaderboard a judge: what was tallied, then ratings."""
     out = []
-    found, (rated, notes) = tally(records), ratings(records)
-    for judge in dict.fromkeys(c.judge for c in found):
-        columns = {c: of for c, of in found.items() if c.judge == judge and c.rule is None}
+    for judge in dict.fromkeys(c.judge for c in found.of):
+        columns = {c: of for c, of in found.of.items() if c.judge == judge and c.rule is None}
         whole = {c.dimension for c in columns}
-        pooled = _pooled({c: of for c, of in found.items() if c.judge == judge and c.dimension not in whole})
+        pooled = {c: of for c, of in found.pooled.items() if c.judge == judge and c.dimension not in whole}
         columns |= pooled
         cells = {c: {m: estimate(c, v) for m, v in of.items()} for c, of in columns.items()}
-        cells |= {c: of for c, of in rated.items() if c.judge == judge}
+        cells |= {c: of for c, of in rated.of.items() if c.judge == judge}
         rows = [(m, [of.get(m) for of in cells.values()]) for m in models]
         rows = [r for r in rows if any(r[1])]
         rows.sort(key=lambda r: [-(i.value if i else float("-inf")) for i in r[1]])
-        out.append(
-            Board(judge, list(cells), rows, frozenset(c.dimension for c in pooled), notes.get(judge, []))
-        )
-    return out
-
-
-def _pooled(found: Tally) -> Tally:
-    """The verdicts about single rules, as if they were about their dimension."""
-    out: Tally = {}
-    for column, of in found.items():
-        into = out.setdefault(column._replace(rule=None), {})
-        for model, values in of.items():
-            kept = into.setdefault(model, Values())
-            kept.values += values.values
-            kept.clusters += values.clusters
+        by_rule = frozenset(c.dimension for c in pooled)
+        out.append(Board(judge, list(cells), rows, by_rule, rated.notes.get(judge, [])))
     return out
 
 
 def heats(found: Tally, models: Sequence[str]) -> list[Heat]:
     """A table of rules by models for each judge, dimension and kind of number that has verdicts about rules."""
     out = []
-    for about in dict.fromkeys(c._replace(rule=None) for c in found if c.rule is not None):
-        rules = {str(c.rule): of for c, of in found.items() if c.rule and c._replace(rule=None) == about}
+    for about in dict.fromkeys(c._replace(rule=None) for c in found.of if c.rule is not None):
+        rules = {str(c.rule): of for c, of in found.of.items() if c.rule and c._replace(rule=None) == about}
         named = [m for m in models if any(m in of for of in rules.values())]
         rows: list[Row] = [
             (rule, [estimate(about, of[m]) if m in of else None for m in named]) for rule, of in rules.items()
@@ -196,12 +198,3 @@ def heats(found: Tally, models: Sequence[str]) -> list[Heat]:
 def _average(cells: Iterable[Interval | None]) -> float:
     values = [i.value for i in cells if i]
     return sum(values) / len(values)
-
-
-def words_per_reply(pool: Pool) -> dict[str, Interval]:
-    """Model -> mean length of its replies in words, where two conversations or more have one."""
-    found: dict[str, Values] = {}
-    for item in pool.items:
-        for model, text in item.replies.items():
-            found.setdefault(model, Values()).add(len(text.split()), item.conversation)
-    return {m: mean(v.values, v.clusters) for m, v in found.items() if len(set(v.clusters)) > 1}

@@ -120,6 +120,11 @@ def _baseline(answered: Answered, bench: Bench) -> tuple[str, str]:
     return found
 
 
+def _others(answered: Answered, settings: ArenaSettings, bench: Bench) -> dict[str, tuple[str, ...]]:
+    name, reply = _baseline(answered, bench)
+    return {name: (reply,)}
+
+
 def _precheck(settings: ArenaSettings, bench: Bench) -> None:
     if bench.baseline is None:
         raise HalignError(
@@ -142,5 +147,5 @@ SUITE = Suite(
     judge="needed",
     groups=(),
     precheck=_precheck,
-    others=lambda answered, settings, bench: dict([_baseline(answered, bench)]),
+    others=_others,
 )

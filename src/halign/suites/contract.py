@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from halign.dialogue import Dialogue, Message
 from halign.errors import HalignError
-from halign.judges.records import JudgedItem, Record
+from halign.judges.records import HISTORIES, Judged, JudgedItem, Record
 
 if TYPE_CHECKING:
     from halign.evaluate import Interval
@@ -86,8 +86,12 @@ class Answered:
 
     def prompt(self, draw: int = 0, turn: int = 0) -> Dialogue:
         """What the reply answers: the question, and for later turns the model's own replies before."""
+        return self._after(self.draws[draw][:turn])
+
+    def _after(self, replies: Sequence[str]) -> Dialogue:
+        """The question, these replies, and what the user says after each."""
         asked = self.question.prompt
-        for reply, user in zip(self.draws[draw][:turn], self.question.then, strict=False):
+        for reply, user in zip(replies, self.question.then, strict=False):
             asked = asked + Message("assistant", reply) + Message("user", user)
         return asked
 
@@ -99,25 +103,36 @@ class Answered:
             "turn": len(self.question.prompt) + 2 * turn,
         }
 
-    def items(self, model: str, others: Mapping[str, str] | None = None) -> list[JudgedItem]:
-        """One judged item for each reply; for a question that none was sampled for, one of the others.
+    def items(self, model: str, others: Mapping[str, Sequence[str]] | None = None) -> list[JudgedItem]:
+        """One judged item for each reply; for a question that none was sampled for, one of the others. In a later turn the
+        prompt has the model's own earlier replies, and ``meta["histories"]`` what the others' replies answer.
 
         Args:
-            others: other models' replies to the same prompt.
+            others: other models' replies to the same question, one a turn.
         """
+        said = dict(others or {})
         if not self.draws:
-            return [self._item(self.question.prompt, dict(others or {}), 0, self.place())]
+            return [self._item(self.question.prompt, {n: r[0] for n, r in said.items()}, {}, 0, self.place())]
         found = []
         for d, draw in enumerate(self.draws):
             for t, reply in enumerate(draw):
-                replies = {model: reply, **(others or {})}
-                found.append(self._item(self.prompt(d, t), replies, t, self.place(d, t)))
+                there = {n: r for n, r in said.items() if len(r) > t}
+                replies = {model: reply, **{n: r[t] for n, r in there.items()}}
+                before = {n: self._after(r[:t]) for n, r in there.items()} if t else {}
+                found.append(self._item(self.prompt(d, t), replies, before, t, self.place(d, t)))
         return found
 
     def _item(
-        self, prompt: Dialogue, replies: dict[str, str], turn: int, place: Mapping[str, Any]
+        self,
+        prompt: Dialogue,
+        replies: dict[str, str],
+        before: Mapping[str, Dialogue],
+        turn: int,
+        place: Mapping[str, Any],
     ) -> JudgedItem:
+        histories = {n: [m.to_dict() for m in of.messages] for n, of in before.items()} or None
         meta = {"agent_turn": turn + 1, **self.question.meta, "question": self.question.id}
+        meta |= {HISTORIES: histories}
         return JudgedItem(
             prompt=[m.to_dict() for m in prompt.messages],
             replies=replies,
@@ -155,7 +170,8 @@ class Bench:
             self.remarks.append(text)
 
 
-Totals = Callable[[Sequence[Answered], Sequence[Record]], "dict[str, Interval]"]
+Totals = Callable[[Sequence[Answered], Judged, Any, Bench], "dict[str, Interval]"]
+"""(answered, their items and verdicts, settings, bench) -> measure -> interval."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +192,7 @@ class Suite:
         sampled: False for a set that reads log-probabilities of given responses and samples nothing.
         code: True where scoring runs replies as programs.
         precheck: called before anything is sampled; raises what would stop the scoring.
-        others: (answered, settings, bench) -> other models' replies that the first reply is compared with.
+        others: (answered, settings, bench) -> other models' replies that the model's are compared with, one a turn.
     """
 
     name: str
@@ -192,7 +208,7 @@ class Suite:
     code: bool = False
     asks: Literal["words", "yes", "guardrails"] = "words"
     precheck: Callable[[Any, Bench], None] = lambda settings, bench: None
-    others: Callable[[Answered, Any, Bench], Mapping[str, str]] = lambda answered, settings, bench: {}
+    others: Callable[[Answered, Any, Bench], Mapping[str, Sequence[str]]] = lambda answered, settings, bench: {}
 
 
 def one_turn(text: str) -> Dialogue:

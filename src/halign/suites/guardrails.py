@@ -23,7 +23,7 @@ from halign.examples import Conversation, Demonstration
 from halign.judges.guardrail_questions import GuardrailMarks, whole
 from halign.judges.making import rules
 from halign.judges.protocol import Mark, marks_of
-from halign.judges.records import GradeRecord, Record
+from halign.judges.records import GradeRecord, Judged
 from halign.judges.rubric import REFERENCE
 from halign.judges.rules import ADHERENCE
 from halign.suites import sessions
@@ -138,16 +138,21 @@ def _shown(answered: Answered, draw: int, turn: int) -> Dialogue:
 def rule_marks(prompts: Sequence[Dialogue], replies: Sequence[str], bench: Bench) -> list[list[Mark]]:
     """For each reply a mark for every rule that is in force and has something to say there."""
     judge: Any = bench.judge or rules()
-    for text in (
-        dict.fromkeys(g for p in prompts for g in p.guardrails) if hasattr(judge, "unchecked") else ()
-    ):
-        if judge.unchecked([text]):
-            bench.remark(f"no check for the rule: {text}")
+    remark_unchecked(prompts, bench)
     if hasattr(judge, "numbers"):
         found = GuardrailMarks(judge.numbers).marks(ADHERENCE, prompts, replies)
     else:
         found = marks_of(judge, prompts, replies)
     return [[m for m in marks if m.guardrail is not None] for marks in found]
+
+
+def remark_unchecked(prompts: Sequence[Dialogue], bench: Bench) -> None:
+    """Say which of the rules in force the judge cannot check."""
+    if not hasattr(bench.judge, "unchecked"):
+        return
+    for text in dict.fromkeys(g for p in prompts for g in p.guardrails):
+        if bench.judge.unchecked([text]):
+            bench.remark(f"no check for the rule: {text}")
 
 
 def rule_record(dimension: str, mark: Mark, own: Mapping[str, Any]) -> GradeRecord:
@@ -167,7 +172,9 @@ def _judge(bench: Bench) -> str:
     return judge_name(bench) if bench.judge else "care"
 
 
-def totals(answered: Sequence[Answered], records: Sequence[Record]) -> dict[str, Interval]:
+def totals(
+    answered: Sequence[Answered], judged: Judged, settings: GuardrailSettings, bench: Bench
+) -> dict[str, Interval]:
     """Sessions: share held, survival over turns, mean turn of the first violation, drift."""
     numbers = {
         a.item(d, t): (a.question.cluster, d, int(a.question.meta.get("agent_turn", t + 1)))
@@ -177,7 +184,7 @@ def totals(answered: Sequence[Answered], records: Sequence[Record]) -> dict[str,
     }
     kept = {
         numbers[r.item]: bool(r.value)
-        for r in records
+        for r in judged.records
         if isinstance(r, GradeRecord) and r.dimension == TURN and r.value is not None
     }
     of = sessions.sessions_of(kept)

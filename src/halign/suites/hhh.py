@@ -113,5 +113,5 @@ SUITE = Suite(
     score,
     groups=("category",),
     sampled=False,
-    others=lambda answered, settings, bench: {k: answered.question.meta[k] for k in ("better", "worse")},
+    others=lambda answered, settings, bench: {k: (answered.question.meta[k],) for k in ("better", "worse")},
 )

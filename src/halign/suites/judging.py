@@ -62,6 +62,18 @@ def judge_name(bench: Bench) -> str:
     return name_of(bench.judge)
 
 
+def apart(model: str, other: str) -> None:
+    """See that two models that are compared can be told apart.
+
+    Raises:
+        HalignError: they have one name.
+    """
+    if model == other:
+        raise HalignError(
+            f"{model} would be compared with a model of the same name: call it otherwise, --name NAME"
+        )
+
+
 def ask(bench: Bench, questions: Sequence[Dialogue], *, max_tokens: int = 2048) -> list[str | Failure]:
     """The judge's answers in words.
 

@@ -19,7 +19,7 @@ from halign.judges.records import Record
 from halign.readers.files import rows_of
 from halign.suites.contract import Answered, Bench, Question, Suite, SuiteSettings, one_turn
 from halign.suites.files import Files, SetFile
-from halign.suites.judging import ask, graded, judge_name, rating
+from halign.suites.judging import apart, ask, graded, judge_name, rating
 from halign.suites.open_ended import (
     FASTCHAT,
     PROMPTS,
@@ -92,6 +92,7 @@ def score(answered: Sequence[Answered], settings: MTBenchSettings, bench: Bench)
             for s, place in zip(said, own, strict=True)
         ]
     name, answers = read_answers(settings.against)
+    apart(bench.model, name)
     theirs = [_turns(answers, a.question.id, t, settings.against) for a, _, t in asked]
     both: list[Dialogue] = [
         *(pair_question(bench, e, mine, yours) for (e, mine), yours in zip(shown, theirs, strict=True)),
@@ -136,11 +137,24 @@ def read_answers(file: Path) -> tuple[str, dict[str, tuple[str, ...]]]:
     return name, found
 
 
+def others(answered: Answered, settings: MTBenchSettings, bench: Bench) -> dict[str, tuple[str, ...]]:
+    """The other model's replies, one a turn, where there is one."""
+    if settings.against is None:
+        return {}
+    name, answers = read_answers(settings.against)
+    return {name: answers[answered.question.id]}
+
+
 def _turns(answers: Mapping[str, tuple[str, ...]], question: str, turn: int, file: Path) -> tuple[str, ...]:
     replies = answers.get(question, ())
     if len(replies) <= turn:
         raise HalignError(f"mt_bench.against: {file} has no reply to turn {turn + 1} of {question}")
     return replies[: turn + 1]
+
+
+def _precheck(settings: MTBenchSettings, bench: Bench) -> None:
+    if settings.against is not None:
+        read_answers(settings.against)
 
 
 SUITE = Suite(
@@ -158,4 +172,6 @@ SUITE = Suite(
     score,
     judge="needed",
     groups=("category", "agent_turn"),
+    precheck=_precheck,
+    others=others,
 )

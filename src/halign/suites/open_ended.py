@@ -21,7 +21,7 @@ from halign.judges.records import GradeRecord, PairRecord, Record, Trouble
 from halign.llm import Failure
 from halign.suites.contract import Answered, Bench, SuiteSettings
 from halign.suites.files import SetFile
-from halign.suites.judging import ask, graded, judge_name, rating
+from halign.suites.judging import apart, ask, graded, judge_name, rating
 
 SCALE = (1.0, 10.0)
 FASTCHAT = "github.com/lm-sys/FastChat, fastchat/llm_judge/data"
@@ -121,21 +121,22 @@ def paired(first: str | Failure, second: str | Failure, read: Any = verdict, **f
     )
 
 
-def others(answered: Answered, settings: OpenSettings, bench: Bench) -> dict[str, str]:
+def others(answered: Answered, settings: OpenSettings, bench: Bench) -> dict[str, tuple[str, ...]]:
     """The baseline's reply, where the set has one turn and there is a baseline."""
     found = baseline_reply(answered, bench)
-    return {} if found is None or settings.mode == "single" else {found[0]: found[1]}
+    return {} if found is None or settings.mode == "single" else {found[0]: (found[1],)}
 
 
 def baseline_reply(answered: Answered, bench: Bench) -> tuple[str, str] | None:
     """(name, reply) of the baseline: of ``--baseline``, else of the set's own file.
 
     Raises:
-        HalignError: the baseline has no output for this question.
+        HalignError: the baseline has no output for this question, or is called what the model is called.
     """
     asked = answered.question.prompt.messages[-1].content
     if bench.baseline is not None:
         name, outputs = bench.baseline
+        apart(bench.model, name)
         if asked not in outputs:
             raise HalignError(f"baseline {name} has no output for {asked[:60]!r}")
         return name, outputs[asked]
@@ -144,14 +145,29 @@ def baseline_reply(answered: Answered, bench: Bench) -> tuple[str, str] | None:
 
 def score(answered: Sequence[Answered], settings: OpenSettings, bench: Bench) -> list[Record]:
     """Ratings or comparisons of first replies to questions of one turn."""
+    alone, pairs = paired_up(answered, settings, bench)
+    return [*rate(alone, bench), *compare(pairs, bench)]
+
+
+Pairs = list[tuple[Answered, tuple[str, str]]]
+"""Questions with the (name, reply) that they are compared with."""
+
+
+def paired_up(
+    answered: Sequence[Answered], settings: OpenSettings, bench: Bench
+) -> tuple[list[Answered], Pairs]:
+    """(those to be rated alone, those with the baseline's reply that they are compared with).
+
+    Raises:
+        HalignError: comparisons are asked for, and there is no baseline; or as ``baseline_reply``.
+    """
     against = [None if settings.mode == "single" else baseline_reply(a, bench) for a in answered]
     if settings.mode == "pair" and None in against:
         raise HalignError(
             f"{bench.files.suite}: mode = pair compares with a baseline: give --baseline OUTPUTS.json"
         )
     pairs = [(a, b) for a, b in zip(answered, against, strict=True) if b is not None]
-    alone = [a for a, b in zip(answered, against, strict=True) if b is None]
-    return [*rate(alone, bench), *compare(pairs, bench)]
+    return [a for a, b in zip(answered, against, strict=True) if b is None], pairs
 
 
 def rate(answered: Sequence[Answered], bench: Bench) -> list[GradeRecord]:

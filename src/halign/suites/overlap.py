@@ -9,7 +9,7 @@ from halign.errors import HalignError
 from halign.evaluate import Interval
 from halign.evaluate.overlap import corpus, rouge, sentence_chrf
 from halign.examples import Conversation, Demonstration, Preference, Ranking
-from halign.judges.records import GradeRecord, Record
+from halign.judges.records import GradeRecord, Judged
 from halign.readers import read
 from halign.suites.contract import Answered, Bench, Question, Suite, SuiteSettings
 from halign.suites.files import Files, SetFile
@@ -73,7 +73,9 @@ def score(answered: Sequence[Answered], settings: SuiteSettings, bench: Bench) -
     return found
 
 
-def totals(answered: Sequence[Answered], records: Sequence[Record]) -> dict[str, Interval]:
+def totals(
+    answered: Sequence[Answered], judged: Judged, settings: SuiteSettings, bench: Bench
+) -> dict[str, Interval]:
     """BLEU and chrF of the corpus, first replies."""
     replies = [a.draws[0][0] for a in answered]
     references = [a.question.meta["reference"] for a in answered]

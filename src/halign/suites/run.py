@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from halign.alone import LOCK, alone_in
+from halign.alone import alone_in
+from halign.begun import begin
 from halign.errors import HalignError
 from halign.judges.records import FACTS, ITEMS, VERDICTS, Judged, Record, append, rewrite
 from halign.suites import registry
@@ -30,7 +30,6 @@ from halign.suites.judging import about_judge, check_judge
 from halign.suites.results import Results, SuiteResult, summary
 from halign.suites.subject import Subject, subject
 
-SETTINGS = "settings.json"
 OUTPUTS = "outputs.json"
 
 
@@ -182,6 +181,7 @@ def _run(suite: Suite, settings: SuiteSettings, who: Subject, folder: Path, job:
     (folder / VERDICTS).touch()
     _write_outputs(answered, who.name, folder)
     judged = _only(Judged.read(folder), answered)
+    extra = suite.totals(answered, judged, settings, bench) if suite.totals is not None else {}
     facts = {
         "judges": [about_judge(job.judge) if _judged(suite, job) else {"name": suite.name, "kind": "rules"}],
         "suite": suite.name,
@@ -195,7 +195,6 @@ def _run(suite: Suite, settings: SuiteSettings, who: Subject, folder: Path, job:
     if getattr(job.judge, "client", None) is not None:
         facts["spent"] = str(job.judge.client.spent)
     (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
-    extra = suite.totals(answered, judged.records) if suite.totals is not None else {}
     return Part(answered, judged, bench.remarks, extra)
 
 
@@ -217,26 +216,7 @@ def _begin(
         "data": str(job.data) if job.data else None,
         "questions": _digest(questions),
     }
-    own = json.loads(json.dumps(own, default=str))
-    file = folder / SETTINGS
-    if file.exists() and not job.overwrite:
-        there = json.loads(file.read_text())
-        other = [k for k in own if there.get(k) != own[k]]
-        if other:
-            raise HalignError(
-                f"{folder} was begun with other {', '.join(other)}: name another --output, or --overwrite to begin again"
-            )
-        return
-    held = [f for f in folder.iterdir() if f.name != LOCK]
-    if held and not file.exists():
-        raise HalignError(f"{folder} holds something that is no evaluation: name another --output")
-    # the settings go last, so that a kill leaves what can be begun again
-    for old in sorted(held, key=lambda f: f == file):
-        if old.is_dir():
-            shutil.rmtree(old)
-        else:
-            old.unlink()
-    file.write_text(json.dumps(own, indent=2, ensure_ascii=False) + "\n")
+    begin(folder, own, overwrite=job.overwrite, kind="evaluation")
 
 
 def _digest(questions: Sequence[Question]) -> str:

@@ -22,6 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from halign.cores import cores
+
 RUNNER = Path(__file__).with_name("sandbox_runner.py")
 _GRACE = 2.0  # seconds for the interpreter to start and end
 
@@ -90,5 +92,5 @@ def run_program(program: str, limits: Limits | None = None) -> Outcome:
 
 def run_programs(programs: Sequence[str], limits: Limits | None = None) -> list[Outcome]:
     """Several programs, as many at once as there are processors, four at most."""
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(4, cores())) as pool:
         return list(pool.map(lambda p: run_program(p, limits), programs))

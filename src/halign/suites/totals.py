@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from halign.evaluate import Interval, mean, share
+from halign.evaluate import Interval, bounded, share
 from halign.judges.records import GradeRecord, PairRecord, Record
 
 WIN = "win rate"
@@ -32,9 +32,8 @@ def estimate(
 ) -> Interval:
     """The mean of values within a scale, with an interval that stays within it and never vanishes.
 
-    Zeros and ones are a share (Wilson's interval); other values a clustered mean. Of a single cluster nothing is known beyond the
-    scale itself. Where all values are the same, the spread cannot be seen: as many clusters as could differ unseen (the upper end
-    of a share of none) may then lie at either end of the scale.
+    Zeros and ones are a share (Wilson's interval); other values a clustered mean (``bounded``). Of a single cluster nothing is
+    known beyond the scale itself.
 
     >>> str(estimate([7.0], ["a"], (1, 10)))
     '7.00 [1.00, 10.00]'
@@ -43,13 +42,9 @@ def estimate(
     groups = len(set(clusters))
     if scale == (0.0, 1.0) and set(values) <= {0.0, 1.0}:
         return share([bool(v) for v in values], clusters)
-    at = float(np.mean(values))
     if groups < 2:
-        return Interval(at, low, high, len(values), groups)
-    if len(set(values)) == 1:
-        unseen = share([False] * len(values), clusters).high
-        return Interval(at, at - (at - low) * unseen, at + (high - at) * unseen, len(values), groups)
-    return mean(values, clusters).within(low, high)
+        return Interval(float(np.mean(values)), low, high, len(values), groups)
+    return bounded(values, clusters, scale)
 
 
 def totals(records: Iterable[Record]) -> dict[str, Interval]:

@@ -4,26 +4,28 @@
 
 (async () => {
   const $ = (id) => document.getElementById(id);
-  const ROW = 52, EXTRA = 6;
+  const ROW = 52, EXTRA = 6, WAIT = 120;
   const SAID = {
     a: "A better", b: "B better", both: "both acceptable", neither: "neither acceptable", orders: "orders disagree",
     fine: "acceptable", wrong: "not acceptable", open: "graded, no threshold",
   };
   const SPLITS = { any: "of any kind", orders: "the judge's two orders", judges: "two judges" };
 
-  async function inflate(id) {
-    const bytes = Uint8Array.from(atob($(id).textContent.trim()), (c) => c.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return JSON.parse(await new Response(stream).text());
-  }
-
   if (!window.DecompressionStream) {
     $("trouble").textContent = "Reading single verdicts needs a browser from 2023 or later (DecompressionStream).";
     return;
   }
-  const data = await inflate("verdict-table");
+  const data = await window.halignTexts.inflate("verdict-table"), search = window.halignSearch;
   const { folder, item, judge, dimension, rule, a, b, first, second, value, scale, fine, split, trouble } = data.rows;
-  const total = item.length;
+  let total = 0;
+  data.rowsOf = new Map();
+  function take() {
+    for (; total < item.length; total++) {
+      if (!data.rowsOf.has(item[total])) data.rowsOf.set(item[total], []);
+      data.rowsOf.get(item[total]).push(total);
+    }
+  }
+  take();
   const [BOTH, NEITHER, A, B] = ["both acceptable", "neither acceptable", "A better", "B better"].map((v) => data.verdicts.indexOf(v));
 
   // What a verdict says, from the side of model ``me`` (-1: as it was asked)
@@ -52,7 +54,7 @@
 
   // Filters
   const unique = (names) => [...new Set(names)];
-  const FILTERS = [
+  const filters = () => [
     ["model", "model", data.models],
     ["against", "against", data.models],
     ["verdict", "verdict", [...Object.keys(SAID), ...data.troubles]],
@@ -63,27 +65,26 @@
     ["folder", "folder", unique(data.folders)],
   ].filter(([name, , values]) => values.length > 1 || (name === "rule" && values.length > 0));
   const state = {};
-  let shown = [], at = -1, open = -1;
+  let shown = [], at = -1, open = -1, hits = null, searched = "", typed = 0;
 
   function matcher() {
     const is = (column, names, wanted) => {
-      if (!wanted) return () => true;
       const number = names.indexOf(wanted);
       return (row) => column[row] === number;
     };
     const me = data.models.indexOf(state.model), other = data.models.indexOf(state.against);
     const bits = { orders: 1, judges: 2, any: 3 }[state.split] || 0;
-    const needle = (state.text || "").toLowerCase();
-    const hits = needle && data.items.map((name, i) => `${name} ${data.conversations[i]}`.toLowerCase().includes(needle));
     const tests = [
-      is(judge, data.judges, state.judge), is(dimension, data.dimensions, state.dimension), is(rule, data.rules, state.rule),
-      (row) => !state.model || a[row] === me || b[row] === me,
-      (row) => !state.against || (state.model ? (a[row] === me ? b[row] : a[row]) === other : a[row] === other || b[row] === other),
-      (row) => !state.verdict || kind(row, me) === state.verdict,
-      (row) => !state.split || (split[row] & bits) !== 0,
-      (row) => !state.folder || data.folders[folder[row]] === state.folder,
-      (row) => !needle || hits[item[row]],
-    ];
+      state.text && ((row) => hits[row] === 1),
+      state.judge && is(judge, data.judges, state.judge),
+      state.dimension && is(dimension, data.dimensions, state.dimension),
+      state.rule && is(rule, data.rules, state.rule),
+      state.model && ((row) => a[row] === me || b[row] === me),
+      state.against && ((row) => (state.model ? (a[row] === me ? b[row] : a[row]) === other : a[row] === other || b[row] === other)),
+      state.verdict && ((row) => kind(row, me) === state.verdict),
+      state.split && ((row) => (split[row] & bits) !== 0),
+      state.folder && ((row) => data.folders[folder[row]] === state.folder),
+    ].filter(Boolean);
     return (row) => tests.every((test) => test(row));
   }
 
@@ -100,26 +101,29 @@
   }
 
   function buildFilters() {
-    for (const [name, title, values] of FILTERS) {
+    const focus = $("filters").contains(document.activeElement) ? document.activeElement.name : "", half = $("filters").elements.text?.value;
+    $("filters").replaceChildren();
+    for (const [name, title, values] of filters()) {
       const select = control(title, document.createElement("select"));
       select.name = name;
       select.append(new Option("all", ""), ...values.map((v) => new Option(label(name, v), v)));
       select.addEventListener("change", () => { state[name] = select.value; at = -1; apply(); });
     }
-    const text = control("item or conversation", document.createElement("input"));
+    const text = control("search in prompt, replies, explanation", document.createElement("input"));
     text.name = "text";
     text.type = "search";
-    text.addEventListener("input", () => { state.text = text.value; at = -1; apply(); });
+    text.value = half || ""; // of words that are being typed
+    text.addEventListener("input", () => { clearTimeout(typed); typed = setTimeout(() => { state.text = text.value.trim(); at = -1; apply(); }, WAIT); });
     const reset = document.createElement("button");
     reset.type = "button";
     reset.textContent = "Show all";
     reset.addEventListener("click", () => { for (const key of Object.keys(state)) delete state[key]; at = -1; apply(); });
     $("filters").append(reset);
-    $("filters").addEventListener("submit", (event) => event.preventDefault());
+    if (focus) $("filters").elements[focus]?.focus();
   }
 
   function showFilters() {
-    for (const element of $("filters").elements) if (element.name) element.value = state[element.name] || "";
+    for (const element of $("filters").elements) if (element.name && !(element.name === "text" && element === document.activeElement)) element.value = state[element.name] || "";
     for (const option of $("filters").elements.verdict?.options || []) if (option.value) option.textContent = label("verdict", option.value);
   }
 
@@ -178,19 +182,34 @@
     if (rule[row] >= 0) parts.push(data.rules[rule[row]]);
     return [...parts, data.judges[judge[row]]].join(" · ");
   }
-  function apply() {
+  const count = (text) => { if ($("count").textContent !== text) $("count").textContent = text; };
+  async function apply() {
+    const words = state.text || "";
+    if (words !== searched || (words && !hits)) {
+      if (words) count("Searching …");
+      const found = words ? await search.find(data, words, count) : null;
+      if (words !== (state.text || "") || (words && !found)) return; // something newer is looked for
+      if (found && found.length < total) return apply(); // verdicts came meanwhile
+      [searched, hits] = [words, found];
+    }
+    filter(false);
+    write();
+  }
+  function filter(stay) {
     const fits = matcher();
     shown = [];
     for (let row = 0; row < total; row++) if (fits(row)) shown.push(row);
-    for (const element of pool.values()) element.remove();
-    pool.clear();
     at = shown.indexOf(open);
-    spread.style.height = `${shown.length * ROW}px`;
-    list.scrollTop = at < 0 ? 0 : Math.max(0, at * ROW - 3 * ROW);
-    $("count").textContent = shown.length ? `${shown.length.toLocaleString("en")} of ${total.toLocaleString("en")} verdicts` : "No verdict fits these filters.";
+    lay();
+    if (!stay) list.scrollTop = at < 0 ? 0 : Math.max(0, at * ROW - 3 * ROW);
     showFilters();
     draw();
-    write();
+  }
+  function lay() {
+    for (const element of pool.values()) element.remove();
+    pool.clear();
+    spread.style.height = `${shown.length * ROW}px`;
+    count(shown.length ? `${shown.length.toLocaleString("en")} of ${total.toLocaleString("en")} verdicts` : total ? "No verdict fits these filters." : "There are no verdicts yet.");
   }
   function choose(place) {
     if (!shown.length) return;
@@ -201,7 +220,33 @@
     if (top + ROW > list.scrollTop + list.clientHeight) list.scrollTop = top + ROW - list.clientHeight;
     draw();
     write();
-    window.halignReading(open, state.model);
+    show(open);
+  }
+  function show(row) { window.halignReading(row, state.model, state.text); }
+
+  // What the server sends of verdicts that came after the page was made
+  function append(news) {
+    const from = total, names = ["judges", "dimensions", "rules", "models", "scales", "troubles"];
+    const grown = names.some((name) => news[name].length > data[name].length);
+    for (const name of names) data[name] = news[name];
+    for (const name of ["items", "conversations"]) for (const value of news[name]) data[name].push(value);
+    for (const [name, values] of Object.entries(news.rows)) for (const value of values) data.rows[name].push(value);
+    for (const [row, value] of news.split) if (row < from) split[row] = value;
+    take();
+    const touched = Object.keys(news.texts).map(Number);
+    for (const number of touched) window.halignTexts.fresh.set(number, news.texts[number]);
+    hits = search.renew(data, touched, searched, hits);
+    data.mark = news.mark;
+    if (grown) buildFilters();
+    if (state.text && state.text !== searched) apply();
+    else if (state.text || news.split.length || grown) filter(true);
+    else if (total > from) {
+      const fits = matcher();
+      for (let row = from; row < total; row++) if (fits(row)) shown.push(row);
+      lay();
+      draw();
+    }
+    if (open >= 0 && touched.includes(item[open])) window.halignReading(open, state.model, state.text, true);
   }
 
   function keys(event) {
@@ -213,21 +258,30 @@
     if (event.key === "Escape") list.focus();
     else if (typing) return;
     else if (event.key in moves) choose(moves[event.key]);
-    else if (event.key === "/") $("filters").elements[0].focus();
+    else if (event.key === "/") $("filters").elements.text.focus();
     else if (event.key === "Enter" && event.target === list) { if (open < 0) choose(0); $("reading").focus(); }
     else return;
     event.preventDefault();
   }
 
-  window.halignExplorer = { data, inflate, kind, words, where, sides, go: (row) => { const place = shown.indexOf(row); if (place >= 0) choose(place); else { open = row; write(); window.halignReading(row, state.model); } } };
+  function go(row) {
+    const place = shown.indexOf(row);
+    if (place >= 0) return choose(place);
+    open = row;
+    write();
+    show(row);
+  }
+
+  window.halignExplorer = { data, words, where, sides, go, append };
   buildFilters();
+  $("filters").addEventListener("submit", (event) => event.preventDefault());
   const asked = read();
   $("explorer").hidden = false;
   apply();
   if (asked) $("explore").scrollIntoView();
-  if (open >= 0) window.halignReading(open, state.model);
+  if (open >= 0) show(open);
   list.addEventListener("scroll", () => requestAnimationFrame(draw), { passive: true });
   window.addEventListener("resize", () => requestAnimationFrame(draw));
-  window.addEventListener("hashchange", () => { if (read()) { apply(); $("explore").scrollIntoView(); if (open >= 0) window.halignReading(open, state.model); } });
+  window.addEventListener("hashchange", () => { if (read()) { apply(); $("explore").scrollIntoView(); if (open >= 0) show(open); } });
   $("explore").addEventListener("keydown", keys);
 })();

@@ -2,7 +2,6 @@
 // Reading one verdict: the conversation, the replies, what the judge wrote, and what else was said of the same item.
 
 window.halignReading = (() => {
-  const pieces = new Map(), rowsOf = new Map();
   let latest = -1;
 
   function make(tag, text, css) {
@@ -10,18 +9,6 @@ window.halignReading = (() => {
     if (text) element.textContent = text;
     if (css) element.className = css;
     return element;
-  }
-
-  async function texts(data, number) {
-    let piece = data.starts.length - 1;
-    while (piece > 0 && data.starts[piece] > number) piece--;
-    if (!pieces.has(piece)) pieces.set(piece, window.halignExplorer.inflate(`texts-${piece}`));
-    return (await pieces.get(piece))[number - data.starts[piece]];
-  }
-
-  function others(data, number) {
-    if (!rowsOf.size) data.rows.item.forEach((i, row) => rowsOf.has(i) ? rowsOf.get(i).push(row) : rowsOf.set(i, [row]));
-    return rowsOf.get(number);
   }
 
   function talk(prompt) {
@@ -63,17 +50,17 @@ window.halignReading = (() => {
     return out;
   }
 
-  return async (row, model) => {
+  return async (row, model, searched, stay = false) => {
     const { data, sides, words, where, go } = window.halignExplorer, holder = document.getElementById("reading");
     latest = row;
-    const number = data.rows.item[row], me = data.models.indexOf(model), found = await texts(data, number);
+    const number = data.rows.item[row], me = data.models.indexOf(model), found = await window.halignTexts.of(data.starts, number);
     if (latest !== row) return; // another verdict was chosen while this one's texts were read
     const asked = data.rows.rule[row] < 0 ? null : data.rules[data.rows.rule[row]];
     const rules = make("ul", "", "force");
     found.rules.forEach((rule) => rules.append(make("li", rule)));
     const turn = found.turn === null ? "" : `, message ${found.turn}`;
     const list = make("ul", "", "others");
-    for (const other of others(data, number)) {
+    for (const other of data.rowsOf.get(number)) {
       const entry = list.appendChild(make("li")), button = entry.appendChild(make("button", `${words(other, me)} · ${where(other)}`));
       button.type = "button";
       if (other === row) entry.setAttribute("aria-current", "true");
@@ -87,8 +74,10 @@ window.halignReading = (() => {
     parts.push(make("h3", "Replies"), ...replies(sides(row, me), found.replies));
     if (found.meta) parts.push(make("p", found.meta, "soft"));
     parts.push(make("h3", "Everything said of this item"), list);
+    const top = stay ? holder.scrollTop : 0;
     holder.replaceChildren(...parts);
-    holder.scrollTop = 0;
+    holder.scrollTop = top;
+    window.halignSearch.show(holder, searched);
     holder.dataset.row = row;
   };
 })();
