@@ -49,13 +49,15 @@ PPO: dict[str, Any] = {
     "minibatches": 2,
     "critic_learning_rate": 1e-3,
 }
+WHOLE: dict[str, Any] = {"gradient_clip": None, "learning_rate": 0.007}
+"""A clipped gradient is the same whatever it is multiplied by."""
 GRADIENTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "ppo": ("ppo", {**PPO, "max_tokens": 80}),
+    "ppo": ("ppo", {**PPO, **WHOLE, "max_tokens": 80}),
     "critic": (
         "ppo",
         {"critic": "separate", "critic_learning_rate": 1e-4, "lora_rank": 2, "epochs": 2, "prompts": 4},
     ),
-    "grpo": ("grpo", {"prompts": 1, "samples": 4, "scale": "batch"}),
+    "grpo": ("grpo", {**WHOLE, "prompts": 1, "samples": 4, "scale": "batch"}),
     "stopped": ("rloo", {"epochs": 5, "minibatches": 3, "stop_kl": 1e-3}),
 }
 ROUNDS: dict[str, Any] = {
