@@ -236,8 +236,9 @@ def test_differences_by_hand():
     found = versus(rows[0], ours, rows[1], theirs)
     assert found["adherence"]["value"] == 0.5  # 1 - 0 for c, 0 - 0 for e
     assert found["reward"]["value"] == pytest.approx((1 - 2.5 / 3) / 2)
-    # two clusters with means 1 and 0 about 1/2: variance 2/1 * (.25 + .25) / 4, t(1) = 12.706
-    assert found["adherence"]["high"] == pytest.approx(0.5 + 12.7062 * 0.5, abs=1e-3)
+    # two clusters, one of them 0, so the standard error is the mean itself; t(1) = 12.706
+    assert found["adherence"]["high"] == 1.0  # .5 + 12.7062 * .5, but shares differ by 1 at most
+    assert found["reward"]["high"] == pytest.approx((1 - 2.5 / 3) / 2 * (1 + 12.7062), abs=1e-3)
     assert found["adherence"]["clusters"] == 2
     swapped = Row("swapped", {"mixed": [of[::-1] for of in theirs.replies["mixed"]]})
     with pytest.raises(ValueError, match="same prompts"):

@@ -115,4 +115,4 @@ def test_several_processes_divide_a_budget(monkeypatch: pytest.MonkeyPatch) -> N
     for ranks, own in (("1", 3.0), ("4", 0.75)):
         monkeypatch.setenv("WORLD_SIZE", ranks)
         for found in (find_reward(words).scorer, find_preferences(words).labeller):  # type: ignore[attr-defined]
-            assert found.client.spent.budget == own
+            assert found.client.spent.budget.amount == own
