@@ -101,7 +101,7 @@ def entropy(answers: Sequence[Hashable]) -> float:
 def build(rows: Sequence[Row], settings: Settings, tools: Tools) -> Made:
     """Every question with what the model is to say of its answer."""
     made = Made()
-    asked = [t for t in turns(rows) if t.replies]
+    asked = [t for t in turns(rows) if t.answer is not None]
     made.dropped += Counter({UNANSWERED: len(rows) - len({t.row.number for t in asked})})
     split = _by_answer if settings.split == "correct" else _by_entropy
     for one in split(asked, settings, tools, made):
@@ -114,7 +114,7 @@ def _by_answer(asked: Sequence[Turn], settings: Settings, tools: Tools, made: Ma
     groups = tools.write([t.prompt for t in asked], temperature=0.0, max_new_tokens=settings.max_new_tokens)
     for turn, group in zip(asked, groups, strict=True):
         for said in group[:1]:
-            right = matches(said.text, turn.replies[0].content, settings.match)
+            right = matches(said.text, _right(turn).content, settings.match)
             yield Answered(turn, right, None, (said.key,))
 
 
@@ -139,6 +139,12 @@ def _by_entropy(asked: Sequence[Turn], settings: Settings, tools: Tools, made: M
         yield Answered(turn, place in certain, found, keys)
 
 
+def _right(turn: Turn) -> Message:
+    """The right answer of a question that has one."""
+    assert turn.answer is not None, "questions without a right answer are not asked"
+    return turn.answer
+
+
 def _certain(entropies: Sequence[float], settings: Settings) -> set[int]:
     """Places of the questions that are certain; of equal entropies the earlier ones first."""
     if settings.entropy is not None:
@@ -154,11 +160,11 @@ def _built(one: Answered, settings: Settings, tools: Tools) -> Built:
         columns["entropy"] = one.entropy
     if settings.say == "sure":
         verdict = Message("assistant", SURE if one.certain else UNSURE)
-        dialogue = turn.prompt + turn.replies[0] + Message("user", ASK) + verdict
+        dialogue = turn.prompt + _right(turn) + Message("user", ASK) + verdict
         taught: tuple[int, ...] = (start, start + 2)
     else:
         refusal = tools.draws(turn.row.number, start, "refusal").choice(REFUSALS)
-        dialogue = turn.prompt + (turn.replies[0] if one.certain else Message("assistant", refusal))
+        dialogue = turn.prompt + (_right(turn) if one.certain else Message("assistant", refusal))
         taught = (start,)
     example = Demonstration(dialogue, turn.conversation, taught)
     return Built(example, (turn.row,), tuple(dict.fromkeys(one.keys)), columns)

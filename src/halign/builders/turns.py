@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from halign.conditioning.responses import responses
 from halign.curation.source import Row
 from halign.dialogue import RAW, Dialogue, Message
-from halign.examples import Conversation, Demonstration, Preference
+from halign.examples import Conversation, Demonstration, Preference, Rating
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,14 @@ class Turn:
     conversation: str
     prompt: Dialogue
     replies: tuple[Message, ...] = ()
+
+    @property
+    def answer(self) -> Message | None:
+        """The reply that the row takes for a right one, its best; None if it has none, or says that its only one is bad."""
+        example = self.row.example
+        if not self.replies or (isinstance(example, Rating) and not example.desirable):
+            return None
+        return self.replies[0]
 
 
 def turns(rows: Iterable[Row]) -> Iterator[Turn]:
