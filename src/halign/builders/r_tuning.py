@@ -22,7 +22,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from halign.builders.answers import Match, answer_of, matches
+from halign.builders.answers import Match, answer_of, matches, normalised
 from halign.builders.contract import Builder, BuilderSettings, Built, Made
 from halign.builders.tools import Tools
 from halign.builders.turns import Turn, turns
@@ -51,7 +51,10 @@ REFUSALS = (
     "It is difficult to predict.",
 )
 """The refusals of the paper."""
-UNANSWERED, CUT = "questions without a right answer in the data", "questions whose every reply was cut off"
+UNANSWERED, CUT = (
+    "questions without a right answer in the data",
+    "questions of whose replies all, or all but one, were cut off",
+)
 
 
 class Settings(BuilderSettings):
@@ -119,7 +122,8 @@ def _by_answer(asked: Sequence[Turn], settings: Settings, tools: Tools, made: Ma
 
 
 def _by_entropy(asked: Sequence[Turn], settings: Settings, tools: Tools, made: Made) -> Iterator[Answered]:
-    """Replies that were cut off do not count: where they would have ended is not known."""
+    """Replies that were cut off do not count: where they would have ended is not known. Nor do questions of which a single reply
+    is left, which agrees with itself. Replies without an answer (no number) are told apart by their words."""
     groups = tools.write(
         [t.prompt for t in asked],
         n=settings.samples,
@@ -129,10 +133,10 @@ def _by_entropy(asked: Sequence[Turn], settings: Settings, tools: Tools, made: M
     measured: list[tuple[Turn, float, tuple[str, ...]]] = []
     for turn, group in zip(asked, groups, strict=True):
         whole = [w for w in group if w.finished]
-        if not whole:
+        if len(whole) < 2:
             made.dropped[CUT] += 1
             continue
-        found = entropy([answer_of(w.text, settings.match) for w in whole])
+        found = entropy([answer_of(w.text, settings.match) or normalised(w.text) for w in whole])
         measured.append((turn, found, tuple(w.key for w in whole)))
     certain = _certain([e for _, e, _ in measured], settings)
     for place, (turn, found, keys) in enumerate(measured):
