@@ -107,4 +107,5 @@ BUILDER = Builder(
     "answers that reason before they answer, with worked examples if wished",
     Settings,
     build,
+    chat=True,
 )

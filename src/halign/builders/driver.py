@@ -155,7 +155,21 @@ def described(source: RowSource, settings: BuilderSettings, tools: Tools) -> dic
 
 
 def _rows(builder: Builder, source: RowSource, settings: BuilderSettings) -> Iterable[Row]:
-    return builder.read(os.fspath(source.file), settings) if builder.read else source
+    if builder.read:
+        return builder.read(os.fspath(source.file), settings)
+    return _chats(builder, source) if builder.chat else source
+
+
+def _chats(builder: Builder, source: RowSource) -> Iterator[Row]:
+    """The rows, none of which may be plain text."""
+    for row in source:
+        if row.dialogue.is_raw:
+            raise HalignError(
+                f"{builder.name}: row {row.number} of {source.file} is plain text (read as {source.format}), and chat messages "
+                "are needed: --format alpaca_chat for Alpaca's columns, else say which column is what, as in --columns "
+                "user=prompt,assistant=completion"
+            )
+        yield row
 
 
 def _chunks(rows: Iterable[Row], size: int) -> Iterator[tuple[int, list[Row]]]:

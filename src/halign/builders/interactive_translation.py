@@ -259,4 +259,5 @@ BUILDER = Builder(
     build,
     needs=("writer",),
     uses=("judge",),
+    chat=True,
 )

@@ -130,4 +130,5 @@ BUILDER = Builder(
     Settings,
     build,
     needs=("writer",),
+    chat=True,
 )

@@ -180,4 +180,5 @@ BUILDER = Builder(
     Settings,
     build,
     needs=("writer",),
+    chat=True,
 )

@@ -60,6 +60,11 @@ def _of(row: Row) -> Iterator[Turn]:
             yield Turn(row, name, example.dialogue)
 
 
+def reply_to(prompt: Dialogue, text: str) -> Message:
+    """A reply that was written to a prompt: plain text to plain text, else a turn of the assistant's."""
+    return Message(RAW if prompt.is_raw else "assistant", text)
+
+
 def same_words(a: str, b: str) -> bool:
     """Whether two replies say the same but for white space and capitals.
 
