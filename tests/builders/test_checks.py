@@ -180,6 +180,21 @@ def test_every_template_is_tested():
     assert {type(c) for c, *_ in CASES} == {type(c) for c, *_ in BREAKABLE} == set(CHECKS.values())
 
 
+@pytest.mark.parametrize(
+    ("phrase", "breaks", "keeps"),
+    [
+        ("бесплатно", "Доставка бесплатно!", "Доставка платная."),
+        ("gratuité", "La gratuité, oui.", "La gratuite est autre."),
+        ("免费", "我们提供免费送货。", "送货费五元。"),
+    ],
+)
+def test_words_of_other_alphabets_are_seen(phrase, breaks, keeps):
+    check = NeverSays((phrase,))
+    assert check.judge(NEW, breaks) is BROKEN
+    assert check.judge(NEW, keeps) is KEPT
+    assert check.judge(NEW, check.breaking(turn("Hi", good=keeps), random.Random(0))[0]) is BROKEN
+
+
 def test_an_exclamation_mark_stands_for_the_last_full_stop():
     said = Turn((), "It is done. 4.50 dollars in all. Your team")
     first = Marks("exclamation", wanted=False).breaking(said, random.Random(0))[0]
@@ -212,6 +227,15 @@ RULES = {
     "Always thank the customer.": Thanks(),
     "Ask for the order number.": Asks("the order number"),
     "You must ask the customer for their email address.": Asks("their email address"),
+    "Ask their name.": Asks("their name"),
+    "Ask the customer's name.": Asks("the customer's name"),
+    "Ask the Oracle": None,  # somebody who is asked, not what is asked for
+    "Ask for the shipping status from the customer and then submit using [Shipping Status]": Asks(
+        "the shipping status"
+    ),
+    "Ask the customer for their membership level and enter into [Membership Privileges]": Asks(
+        "their membership level"
+    ),
     "Before issuing a refund, you must ask for the order number.": AsksBefore(
         "the order number", "issuing a refund"
     ),

@@ -68,6 +68,29 @@ def test_rows_counts_and_lineage(file):
     assert not list(out.parent.glob(".out*"))
 
 
+def test_what_describes_the_output_stands_before_it_does(file, monkeypatch):
+    """A job that is killed at the end leaves no output without its lineage, and can be run again."""
+
+    def dies(rows, path):
+        assert lineage.read_header(path)
+        assert json.loads(report_path(path).read_text())["built"] == 7
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("halign.builders.driver.write_rows", dies)
+        with pytest.raises(KeyboardInterrupt):
+            made(file, "out.jsonl")
+    assert not (file.parent / "out.jsonl").exists()
+    assert len(rows_of(made(file, "out.jsonl")[0])) == 7
+
+
+def test_a_row_keeps_the_weight_of_what_it_is_made_of(tmp_path):
+    rows = [talk(f"Question {i}", f"c{i}", weight=w) for i, w in enumerate((1.0, 0.25))]
+    write_rows(rows, tmp_path / "in.jsonl")
+    out, _ = made(tmp_path / "in.jsonl", "out.jsonl")
+    assert [e.weight for e in read(out)] == [1.0, 0.25]
+
+
 def test_draws_do_not_depend_on_chunks(file):
     by_name = [
         {r["conversation"]: r["drawn"] for r in rows_of(made(file, f"{c}.jsonl", chunk=c)[0])}

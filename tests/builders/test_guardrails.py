@@ -60,6 +60,18 @@ def test_markdown(tmp_path):
     assert read_policy(document(tmp_path, MARKDOWN, ".txt")).guardrails[1].id == policy.guardrails[1].id
 
 
+def test_names_and_quotations_of_a_document_stay_whole(tmp_path):
+    text = (
+        "First call `transfer_to_human`, and then send the message 'YOU ARE BEING TRANSFERRED. PLEASE HOLD ON.' to the user.\n\n"
+        "You should check order_status_id before _every_ answer. Don't guess the customers' wishes."
+    )
+    assert [g.text for g in read_policy(document(tmp_path, text)).guardrails] == [
+        "First call transfer_to_human, and then send the message 'YOU ARE BEING TRANSFERRED. PLEASE HOLD ON.' to the user.",
+        "You should check order_status_id before every answer.",
+        "Don't guess the customers' wishes.",
+    ]
+
+
 def test_yaml_with_checks_of_ones_own(tmp_path):
     text = """\
 refunds:
@@ -178,6 +190,18 @@ def test_by_rules_alone(tmp_path):
     assert lineage.of(row)["id"] == "c1"
 
 
+def test_turns_that_are_not_to_be_learnt_are_no_better_replies(tmp_path):
+    """OpenAI's weight 0: somebody said that the turn is no model of anything."""
+    row = talk("Hi", "c", "Hello! I can look into that.", guardrails=["Greet the customer."])
+    row["messages"] += [{"role": "user", "content": "Bye"}, {"role": "assistant", "content": "Goodbye."}]
+    row["messages"][1]["weight"] = 0
+    other = talk("Hi", "d", "Hello! What is it?", guardrails=["Greet the customer."])
+    write_rows([row, other], tmp_path / "weights.jsonl")
+    rows, report = run(tmp_path, file=tmp_path / "weights.jsonl", form="pairs")
+    assert [r["conversation"] for r in rows] == ["d"]
+    assert report.tallies["turns that follow a rule"] == 1
+
+
 def test_a_conversation_keeps_the_rules_that_it_carries(tmp_path):
     """Also one that no pattern takes for an order: its agent followed it, so the prompt has to show it."""
     own = ["The word is parcel, not package.", "Greet the customer."]
@@ -290,6 +314,29 @@ def test_conversations_from_a_policy_alone(tmp_path):
     (tmp_path / "out.jsonl").rename(made)
     pairs, _ = run(tmp_path, file=made, policy=policy)
     assert len(pairs) == 5
+
+
+def test_made_conversations_break_no_rule_by_its_check(tmp_path):
+    """A step whose place nothing fills is left out, so that the one after it would be said too early."""
+    steps = [
+        "Hello, how can I help?",
+        "Who is your doctor?",
+        "Do this: {instructions}.",
+        "Is there anything else?",
+    ]
+    rule = {"text": "In this order.", "check": {"kind": "steps", "steps": steps}}
+    policy = document(tmp_path, json.dumps([rule]), ".json")
+    (row,), _ = run(tmp_path, "policy_chats", policy, count=1)
+    assert [m["content"] for m in row["messages"] if m["role"] == "assistant"] == steps[:2]
+    assert row["messages"][-1]["role"] == "assistant"
+    good = {"turns": [{"role": "customer", "content": "Hi"}, {"role": "agent", "content": steps[0]}]}
+    bad = {"turns": [{"role": "customer", "content": "Hi"}, {"role": "agent", "content": steps[3]}]}
+    answers = iter([good, bad])
+    with Server(lambda body, before: completion(json.dumps(next(answers)))) as server:
+        tools, _ = endpoint_tools(server)
+        rows, report = run(tmp_path, "policy_chats", policy, tools, count=2, chunk=1)
+    assert [r["messages"][1]["content"] for r in rows] == [steps[0]]
+    assert report.dropped == {"the agent breaks a rule, by its check": 1}
 
 
 def test_conversations_that_a_writer_makes(tmp_path):

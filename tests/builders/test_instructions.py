@@ -37,6 +37,18 @@ def test_lists_are_taken_apart():
     assert rules.instructions_in("   ") == []
 
 
+def test_what_a_chat_model_says_around_its_list_is_no_task():
+    text = "Sure! Here are eight more tasks:\n\n9. Name three rivers.\n\n10. Sort them by\nlength.\n\nShall I go on?"
+    tasks = ["Name three rivers.", "Sort them by length."]
+    assert rules.instructions_in(text, first=9) == tasks
+    assert (
+        rules.instructions_in(text.replace("9.", "1.").replace("10.", "2."), first=9) == tasks
+    )  # counted anew
+    assert (
+        rules.instructions_in("Name three rivers.\n10. Sort them by length.", first=9) == tasks
+    )  # its 9 was given
+
+
 def test_output_first():
     text = "Class label: Positive\nI love\nit.\nClass label: Negative\nAwful.\nClass label: Neu"
     whole = [Instance("I love\nit.", "Positive"), Instance("Awful.", "Negative")]

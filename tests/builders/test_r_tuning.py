@@ -82,6 +82,19 @@ def test_by_entropy(tmp_path):
     assert report.dropped == {r_tuning.CUT: 1}
 
 
+def test_replies_without_an_answer_do_not_agree(tmp_path):
+    """What ends in no number answers nothing; and a single reply that was not cut off tells nothing of the others."""
+    drawn = {
+        "a": ["It is 4.", "4", "I say 4", "so 4"],
+        "b": ["No idea", "Many", "Few", "Who knows"],
+        "c": ["It is 4.", "4 ...", "4 ...", "4 ..."],
+    }
+    settings = {"split": "entropy", "samples": 4, "match": "number", "entropy": 0.5}
+    report, rows = run(BUILDER, tmp_path, [question(n, "4") for n in drawn], settings, writer=saying(**drawn))
+    assert [(r["certain"], r["entropy"]) for r in rows] == [(True, 0), (False, pytest.approx(math.log(4)))]
+    assert report.dropped == {r_tuning.CUT: 1}
+
+
 def test_by_entropy_in_chunks_and_by_a_bound(tmp_path):
     rows = [question(n) for n in "abcd"]
     settings = {"split": "entropy", "samples": 4}

@@ -13,6 +13,7 @@ from halign.curation.minhash import normal
 from halign.curation.source import RowSource
 from halign.errors import HalignError
 from halign.readers import write_rows
+from tests.builders.helpers import agent, user
 from tests.curation.plainly import changed, rows_of, talk
 
 DATA = Path(os.environ.get("HALIGN_DATA", "/work/shared/data"))
@@ -97,6 +98,34 @@ def test_common_phrases_are_ignored(tmp_path):
     assert run(tmp_path, rows, common=3, threshold=1.0)[0] == ["c0", "c1", "c2", "c3"]
     with pytest.raises(HalignError, match="nothing would be left of 5 rows"):
         run(tmp_path, rows, common=4)
+
+
+def test_common_texts_of_a_conversation_are_ignored(tmp_path):
+    """Everybody says "Hello", and every agent of a desk its lines; only what is rare says that a test was read."""
+    line = "I am sorry, but I am only able to help you with your bank account, {}."
+    write_rows(
+        [{"messages": [user("Hello"), agent(line.format("Zoe")), user(SHORT), agent("Why?")]}],
+        tmp_path / "talks.jsonl",
+    )
+    rows = [talk("Hello", f"c{i}", line.format(name)) for i, name in enumerate(("Ann", "Bob", "Cy", "Di"))]
+    rows += [talk(SHORT, "read", line.format("Ed"))]
+    write_rows(rows, tmp_path / "rows.jsonl")
+    source, out = RowSource(tmp_path / "rows.jsonl"), tmp_path / "kept.jsonl"
+    against = [tmp_path / "talks.jsonl"]
+    with pytest.raises(HalignError, match=r"nothing would be left of 5 rows.*--common 10"):
+        decontaminate(source, out, against)
+    _, matches, _ = decontaminate(source, out, against, common=4)  # five rows have the line
+    assert [(number, m.how, m.words) for number, m in matches] == [
+        (5, "a message is the text", SHORT.lower())
+    ]
+    assert [r["id"] for r in rows_of(out)] == [
+        "c0",
+        "c1",
+        "c2",
+        "c3",
+    ]  # of a talk "Hello" and "Why?" ask nothing
+    with pytest.raises(HalignError, match=r"nothing would be left of 5 rows"):
+        decontaminate(source, out, against, common=5)
 
 
 def test_errors(tmp_path):

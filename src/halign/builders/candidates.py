@@ -10,7 +10,7 @@ from pydantic import Field
 
 from halign.builders.contract import BuilderSettings, Made
 from halign.builders.tools import Tools
-from halign.builders.turns import Turn, turns
+from halign.builders.turns import Turn, reply_to, turns
 from halign.curation.source import Row
 from halign.dialogue import Message
 from halign.errors import HalignError
@@ -56,4 +56,4 @@ def candidates(
     )
     for turn, group in zip(found, drawn, strict=True):
         made.dropped += Counter({CUT: sum(not w.finished for w in group)})
-        yield turn, [(Message("assistant", w.text), (w.key,)) for w in group if w.finished]
+        yield turn, [(reply_to(turn.prompt, w.text), (w.key,)) for w in group if w.finished]

@@ -42,7 +42,7 @@ MISTAKE = (
     "Write the reply of an assistant that has misunderstood: it takes the last message to be about another, unfitting part of "
     "the conversation above, and answers from that part. Do not say that it is a mistake. Give the reply only."
 )
-BARE, FREE = "turns without a context or a reply", "queries that do not depend on their context"
+BARE, FREE = "turns without a context or a good reply", "queries that do not depend on their context"
 SAME, NO_WORSE, NOTHING = (
     "negatives like the reply",
     "negatives that are no worse",
@@ -105,7 +105,7 @@ def build(rows: Sequence[Row], settings: Settings, tools: Tools) -> Made:
     """Every query that depends on its context, with its negatives."""
     made = Made()
     found = list(turns(rows))
-    fit = [Query(t, t.replies[0]) for t in found if t.replies and follows_context(t.prompt)]
+    fit = [Query(t, t.answer) for t in found if t.answer is not None and follows_context(t.prompt)]
     made.dropped += Counter({BARE: len(found) - len(fit)})
     queries = depending(fit, settings, tools)
     made.dropped += Counter({FREE: len(fit) - len(queries)})

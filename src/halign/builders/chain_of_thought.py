@@ -69,7 +69,8 @@ def build(rows: Sequence[Row], settings: Settings, tools: Tools) -> Made:
     made = Made()
     worked: list[Worked] = []
     for turn in turns(rows):
-        parts = divided(turn.replies[0].content, settings.mark) if turn.replies else None
+        answer = turn.answer
+        parts = divided(answer.content, settings.mark) if answer is not None else None
         if parts is None:
             made.dropped[UNMARKED] += 1
         else:
@@ -92,7 +93,10 @@ def _built(one: Worked, shown: Sequence[Worked], settings: Settings) -> Built:
     *before, _ = one.turn.prompt.messages
     prompt = Dialogue((*before, Message("user", asked)), one.turn.prompt.guardrails)
     example = Demonstration(
-        prompt + Message("assistant", one.solution(settings.reason)), one.turn.conversation, (len(prompt),)
+        prompt + Message("assistant", one.solution(settings.reason)),
+        one.turn.conversation,
+        (len(prompt),),
+        weight=1.0 if one.turn.row.example is None else one.turn.row.example.weight,
     )
     rows = tuple({r.number: r for r in (one.turn.row, *(w.turn.row for w in shown))}.values())
     return Built(example, rows, columns={"answer": one.answer})
@@ -103,4 +107,5 @@ BUILDER = Builder(
     "answers that reason before they answer, with worked examples if wished",
     Settings,
     build,
+    chat=True,
 )

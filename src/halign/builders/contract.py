@@ -90,6 +90,8 @@ class Builder:
             HalignError for settings that will not do.
         read: the rows to build from, in a fixed order; None: the good rows of the file. For sources that are no examples, such
             as a policy from which conversations are made; a row numbered 0 stands for the whole source.
+        chat: its prompts have to be chat messages, since it adds turns to them or asks about the last one; rows of plain text,
+            which no chat template wraps, are an error.
         notes: (settings, what was prepared, tallies of all chunks) -> what the report says beside counts.
     """
 
@@ -101,4 +103,5 @@ class Builder:
     uses: tuple[Tool, ...] = ()
     prepare: Callable[[Any], Any] | None = None
     read: Callable[[str, Any], Iterable[Row]] | None = None
+    chat: bool = False
     notes: Callable[[Any, Any, Mapping[str, int]], list[str]] | None = None

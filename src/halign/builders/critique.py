@@ -232,4 +232,5 @@ BUILDER = Builder(
     needs=("writer",),
     uses=("judge",),
     prepare=read_principles,
+    chat=True,
 )

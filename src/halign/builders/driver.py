@@ -28,6 +28,7 @@ from halign.builders.contract import Builder, BuilderSettings, Built, Made
 from halign.builders.tools import Tools
 from halign.curation.source import Row, RowSource, Watch, check_output, unwatched
 from halign.errors import HalignError
+from halign.examples import Example
 from halign.readers import write_rows
 from halign.readers.write import to_row
 
@@ -96,9 +97,9 @@ def build(
             shutil.rmtree(folder)
             raise HalignError(f"{builder.name}: nothing was built of {job.read:,} rows{_why(job.dropped)}")
         report = _report(builder, step, job, settings, prepared)
-        write_rows(job.rows(), path)
         lineage.write_header(path, [step], [source.file])
         _write_whole(report_path(path), json.dumps(vars(report), indent=1, ensure_ascii=False) + "\n")
+        write_rows(job.rows(), path)  # last: where the output stands, all of it does
         shutil.rmtree(folder)
     return report
 
@@ -154,7 +155,21 @@ def described(source: RowSource, settings: BuilderSettings, tools: Tools) -> dic
 
 
 def _rows(builder: Builder, source: RowSource, settings: BuilderSettings) -> Iterable[Row]:
-    return builder.read(os.fspath(source.file), settings) if builder.read else source
+    if builder.read:
+        return builder.read(os.fspath(source.file), settings)
+    return _chats(builder, source) if builder.chat else source
+
+
+def _chats(builder: Builder, source: RowSource) -> Iterator[Row]:
+    """The rows, none of which may be plain text."""
+    for row in source:
+        if row.dialogue.is_raw:
+            raise HalignError(
+                f"{builder.name}: row {row.number} of {source.file} is plain text (read as {source.format}), and chat messages "
+                "are needed: --format alpaca_chat for Alpaca's columns, else say which column is what, as in --columns "
+                "user=prompt,assistant=completion"
+            )
+        yield row
 
 
 def _chunks(rows: Iterable[Row], size: int) -> Iterator[tuple[int, list[Row]]]:
@@ -228,7 +243,7 @@ class _Job:
 
     def _row(self, built: Built) -> dict[str, Any]:
         """The canonical row, what else it says, and where it comes from."""
-        made = {**to_row(built.example), **built.columns}
+        made = {**to_row(_weighted(built)), **built.columns}
         if lineage.COLUMN in made.get("meta", {}):
             made["meta"] = {k: v for k, v in made["meta"].items() if k != lineage.COLUMN}
         made[lineage.COLUMN] = origin(self.step, built.rows, built.replies)
@@ -240,6 +255,15 @@ def origin(step: lineage.Step, rows: Sequence[Row], replies: Sequence[str]) -> l
     if len(rows) == 1 and rows[0].number:
         return lineage.derive(step, rows[0].number, rows[0].row, replies)
     return lineage.join(step, [(r.number, r.row) for r in rows if r.number], replies)
+
+
+def _weighted(built: Built) -> Example:
+    """The example with the weight of the row that it was made of, unless the builder gave it one, or made it of several rows."""
+    example = built.example
+    source = built.rows[0].example if len(built.rows) == 1 else None
+    if source is None or example.weight != 1.0:
+        return example
+    return replace(example, weight=source.weight)
 
 
 def _why(dropped: Counter[str]) -> str:

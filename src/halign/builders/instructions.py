@@ -19,7 +19,8 @@ FORBIDDEN = (
 """Words of tasks that a model of text cannot do."""
 MOST_INSTANCES = 5
 _FORBIDDEN = re.compile(rf"\b({'|'.join(FORBIDDEN)})\b", re.IGNORECASE)
-_NUMBERED = re.compile(r"(?:^|\n)\s*\d+\s?\.(?=\s)")
+_NUMBERED = re.compile(r"(?:^|\n)\s*(\d+)\s?\.(?=\s)")
+_BLANK_LINE = re.compile(r"\n[ \t]*\n")
 _OUTPUT, _INPUT = re.compile(r"Output\s*\d*\s*:"), re.compile(r"Input\s*\d*\s*:")
 _EXAMPLE = re.compile(r"(?:^|\n)\s*Example\s?\d*\s*[.:]?[ \t]*(?=\n|Input|Output|$)")
 
@@ -49,13 +50,24 @@ class Instance(NamedTuple):
     output: str
 
 
-def instructions_in(text: str, finished: bool = True) -> list[str]:
+def instructions_in(text: str, finished: bool = True, first: int = 1) -> list[str]:
     """The instructions of a numbered list that a model went on with; of a list that was cut off all but the last.
 
-    >>> instructions_in(" name three rivers.\\n10. Sort the\\n numbers. \\n11. Wri", finished=False)
+    Args:
+        first: number of the list's next item. Words before an item of this or a lower number are a preface ("Here are more:");
+            before a higher one they are the item itself, whose number stood in what the model was shown. What follows an item
+            after a blank line is none of it ("Shall I go on?").
+
+    >>> instructions_in(" name three rivers.\\n10. Sort the\\n numbers. \\n11. Wri", finished=False, first=9)
     ['Name three rivers.', 'Sort the numbers.']
+    >>> instructions_in("Sure! Here they are:\\n\\n9. Name three rivers.\\n\\n10. Sort them.", first=9)
+    ['Name three rivers.', 'Sort them.']
     """
-    found = [" ".join(part.split()) for part in _NUMBERED.split(text)]
+    numbered = _NUMBERED.search(text)
+    if numbered and int(numbered[1]) <= first:
+        text = text[numbered.start() :]
+    parts = _NUMBERED.split(text)[:: _NUMBERED.groups + 1]
+    found = [" ".join(_BLANK_LINE.split(part.strip())[0].split()) for part in parts]
     whole = [f for f in found if f]
     return [one[:1].upper() + one[1:] for one in (whole if finished else whole[:-1])]
 

@@ -145,7 +145,8 @@ def _translated(rows: Sequence[Row], settings: Settings, tools: Tools, made: Mad
         text = turn.prompt.messages[-1].content
         words = filled(ASK, language=settings.language, text=text)
         session = Session(turn.row, text, Dialogue((Message("user", words),)))
-        own = turn.replies[0].content if turn.replies and settings.first != "written" else ""
+        answer = turn.answer if settings.first != "written" else None
+        own = answer.content if answer is not None else ""
         if own:
             session.translation = own
             given.append(session)
@@ -258,4 +259,5 @@ BUILDER = Builder(
     build,
     needs=("writer",),
     uses=("judge",),
+    chat=True,
 )

@@ -65,7 +65,7 @@ def build(rows: Sequence[Row], settings: Settings, tools: Tools) -> Made:
         done = list(_answered(_translated(found, settings, tools, made), settings, tools, made))
     else:
         if settings.answers == "given":
-            given = [replace(w, dialogue=w.dialogue + w.turn.replies[0]) for w in found if w.turn.replies]
+            given = [replace(w, dialogue=w.dialogue + a) for w in found if (a := w.turn.answer) is not None]
             made.dropped.update([UNANSWERED] * (len(found) - len(given)))
         else:
             given = list(_answered(found, settings, tools, made))
@@ -130,4 +130,5 @@ BUILDER = Builder(
     Settings,
     build,
     needs=("writer",),
+    chat=True,
 )

@@ -156,4 +156,5 @@ BUILDER = Builder(
     build,
     needs=("writer",),
     prepare=prepare,
+    chat=True,
 )

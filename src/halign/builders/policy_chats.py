@@ -3,6 +3,9 @@
 Source: arXiv 2406.18954, section V-A, which fills up its data with made conversations. A writer invents them from drawn rules,
 each with another customer. Rules alone string together the lines that the checks of the policy suggest: that shows every rule at
 work and teaches its wording, but every customer is the same stranger. Such rows say ``"made": "template"``.
+
+Where a check finds that a turn of the agent's breaks a rule, a writer's conversation is left out, and one of templates ends
+before that turn.
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from halign.builders.contract import Builder, BuilderSettings, Built, Made
-from halign.builders.guardrails.contract import Guardrail
+from halign.builders.guardrails.contract import Guardrail, Verdict
+from halign.builders.guardrails.contract import Turn as Stands
 from halign.builders.guardrails.policy import Policy, read_policy
 from halign.builders.policy_templates import template_chat
 from halign.builders.tools import Tools
@@ -109,7 +113,10 @@ def build(rows: Sequence[Row], settings: PolicyChatsSettings, tools: Tools) -> M
             said = [
                 Message("user" if t.role == "customer" else "assistant", t.content.strip()) for t in turns
             ]
-            made.built.append(_built(row, rules, said, "writer", (answer.key,)))
+            if breaks(said, rules) is None:
+                made.built.append(_built(row, rules, said, "writer", (answer.key,)))
+            else:
+                made.dropped["the agent breaks a rule, by its check"] += 1
     return made
 
 
@@ -120,6 +127,17 @@ def wrong(turns: Sequence[Turn]) -> str:
     if any(a.role == b.role for a, b in itertools.pairwise(turns)):
         return "turns do not alternate"
     return "" if any(t.role == "agent" for t in turns) else "no agent turn"
+
+
+def breaks(said: Sequence[Message], rules: Sequence[Guardrail]) -> int | None:
+    """Place of the first turn of the agent's that breaks a rule by its check; None if there is none."""
+    checks = [g.check for g in rules if g.check is not None]
+    for place, message in enumerate(said):
+        if message.role == "assistant":
+            stands = Stands(said[:place], message.content)
+            if any(c.judge(stands, message.content) is Verdict.BROKEN for c in checks):
+                return place
+    return None
 
 
 def rules_for(name: str, policy: Policy, most: int, tools: Tools) -> list[Guardrail]:
@@ -162,6 +180,8 @@ def _by_templates(rows: Sequence[Row], drawn: Sequence[Sequence[Guardrail]], too
     made = Made()
     for row, rules in zip(rows, drawn, strict=True):
         said = template_chat(subject(rules), rules, tools.draws(row.conversation, "template"))
+        if (place := breaks(said, rules)) is not None:
+            said = said[: place - 1]
         if said:
             made.built.append(_built(row, rules, said, "template"))
         else:

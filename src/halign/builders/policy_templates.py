@@ -34,6 +34,7 @@ NAMES = (
     "Omar Said",
 )
 ANSWERS = (
+    ("event name", "The jazz festival."),
     ("name", "My name is {name}."),
     ("date of birth", "The 4th of May 1987."),
     ("email", "{first}@example.com"),
@@ -41,8 +42,15 @@ ANSWERS = (
     ("order", "The order number is {number}."),
     ("number", "{number}"),
     ("pin", "{number}"),
+    ("city", "Pittsburgh."),
+    ("membership", "Silver."),
+    ("status", "It is on its way, they said."),
+    ("size", "Medium."),
+    ("price", "{few}0 dollars."),
+    ("reason", "It was not what I wanted."),
     ("address", "12 Main Street, Springfield."),
     ("time", "At 5 pm, please."),
+    ("date", "The 12th of June."),
     ("when", "On Monday, please."),
     ("day", "On Monday, please."),
     ("how many", "{few}"),

@@ -22,7 +22,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from halign.builders.answers import Match, answer_of, matches
+from halign.builders.answers import Match, answer_of, matches, normalised
 from halign.builders.contract import Builder, BuilderSettings, Built, Made
 from halign.builders.tools import Tools
 from halign.builders.turns import Turn, turns
@@ -51,7 +51,10 @@ REFUSALS = (
     "It is difficult to predict.",
 )
 """The refusals of the paper."""
-UNANSWERED, CUT = "questions without a right answer in the data", "questions whose every reply was cut off"
+UNANSWERED, CUT = (
+    "questions without a right answer in the data",
+    "questions of whose replies all, or all but one, were cut off",
+)
 
 
 class Settings(BuilderSettings):
@@ -101,7 +104,7 @@ def entropy(answers: Sequence[Hashable]) -> float:
 def build(rows: Sequence[Row], settings: Settings, tools: Tools) -> Made:
     """Every question with what the model is to say of its answer."""
     made = Made()
-    asked = [t for t in turns(rows) if t.replies]
+    asked = [t for t in turns(rows) if t.answer is not None]
     made.dropped += Counter({UNANSWERED: len(rows) - len({t.row.number for t in asked})})
     split = _by_answer if settings.split == "correct" else _by_entropy
     for one in split(asked, settings, tools, made):
@@ -114,12 +117,13 @@ def _by_answer(asked: Sequence[Turn], settings: Settings, tools: Tools, made: Ma
     groups = tools.write([t.prompt for t in asked], temperature=0.0, max_new_tokens=settings.max_new_tokens)
     for turn, group in zip(asked, groups, strict=True):
         for said in group[:1]:
-            right = matches(said.text, turn.replies[0].content, settings.match)
+            right = matches(said.text, _right(turn).content, settings.match)
             yield Answered(turn, right, None, (said.key,))
 
 
 def _by_entropy(asked: Sequence[Turn], settings: Settings, tools: Tools, made: Made) -> Iterator[Answered]:
-    """Replies that were cut off do not count: where they would have ended is not known."""
+    """Replies that were cut off do not count: where they would have ended is not known. Nor do questions of which a single reply
+    is left, which agrees with itself. Replies without an answer (no number) are told apart by their words."""
     groups = tools.write(
         [t.prompt for t in asked],
         n=settings.samples,
@@ -129,14 +133,20 @@ def _by_entropy(asked: Sequence[Turn], settings: Settings, tools: Tools, made: M
     measured: list[tuple[Turn, float, tuple[str, ...]]] = []
     for turn, group in zip(asked, groups, strict=True):
         whole = [w for w in group if w.finished]
-        if not whole:
+        if len(whole) < 2:
             made.dropped[CUT] += 1
             continue
-        found = entropy([answer_of(w.text, settings.match) for w in whole])
+        found = entropy([answer_of(w.text, settings.match) or normalised(w.text) for w in whole])
         measured.append((turn, found, tuple(w.key for w in whole)))
     certain = _certain([e for _, e, _ in measured], settings)
     for place, (turn, found, keys) in enumerate(measured):
         yield Answered(turn, place in certain, found, keys)
+
+
+def _right(turn: Turn) -> Message:
+    """The right answer of a question that has one."""
+    assert turn.answer is not None, "questions without a right answer are not asked"
+    return turn.answer
 
 
 def _certain(entropies: Sequence[float], settings: Settings) -> set[int]:
@@ -154,11 +164,11 @@ def _built(one: Answered, settings: Settings, tools: Tools) -> Built:
         columns["entropy"] = one.entropy
     if settings.say == "sure":
         verdict = Message("assistant", SURE if one.certain else UNSURE)
-        dialogue = turn.prompt + turn.replies[0] + Message("user", ASK) + verdict
+        dialogue = turn.prompt + _right(turn) + Message("user", ASK) + verdict
         taught: tuple[int, ...] = (start, start + 2)
     else:
         refusal = tools.draws(turn.row.number, start, "refusal").choice(REFUSALS)
-        dialogue = turn.prompt + (turn.replies[0] if one.certain else Message("assistant", refusal))
+        dialogue = turn.prompt + (_right(turn) if one.certain else Message("assistant", refusal))
         taught = (start,)
     example = Demonstration(dialogue, turn.conversation, taught)
     return Built(example, (turn.row,), tuple(dict.fromkeys(one.keys)), columns)
@@ -170,4 +180,5 @@ BUILDER = Builder(
     Settings,
     build,
     needs=("writer",),
+    chat=True,
 )

@@ -102,4 +102,5 @@ BUILDER = Builder(
     Settings,
     build,
     needs=("writer",),
+    chat=True,
 )

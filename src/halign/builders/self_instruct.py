@@ -193,11 +193,12 @@ def _new(requests: Sequence[Request], own: Sequence[str], settings: Settings, to
     groups = tools.write(
         asked, temperature=settings.temperature, top_p=settings.top_p, max_new_tokens=settings.max_new_tokens
     )
+    count = settings.seeds + settings.own
     return [
         Draft(task, rows, [said.key])
         for (_, rows), group in zip(shown, groups, strict=True)
         for said in group
-        for task in rules.instructions_in(said.text, said.finished)[:CROWD]
+        for task in rules.instructions_in(said.text, said.finished, count + 1)[:CROWD]
     ]
 
 

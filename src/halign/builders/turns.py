@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from halign.conditioning.responses import responses
 from halign.curation.source import Row
 from halign.dialogue import RAW, Dialogue, Message
-from halign.examples import Conversation, Demonstration, Preference
+from halign.examples import Conversation, Demonstration, Preference, Rating
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,14 @@ class Turn:
     conversation: str
     prompt: Dialogue
     replies: tuple[Message, ...] = ()
+
+    @property
+    def answer(self) -> Message | None:
+        """The reply that the row takes for a right one, its best; None if it has none, or says that its only one is bad."""
+        example = self.row.example
+        if not self.replies or (isinstance(example, Rating) and not example.desirable):
+            return None
+        return self.replies[0]
 
 
 def turns(rows: Iterable[Row]) -> Iterator[Turn]:
@@ -50,6 +58,11 @@ def _of(row: Row) -> Iterator[Turn]:
         said = example.dialogue.messages
         if said and said[-1].role not in ("assistant", RAW):
             yield Turn(row, name, example.dialogue)
+
+
+def reply_to(prompt: Dialogue, text: str) -> Message:
+    """A reply that was written to a prompt: plain text to plain text, else a turn of the assistant's."""
+    return Message(RAW if prompt.is_raw else "assistant", text)
 
 
 def same_words(a: str, b: str) -> bool:

@@ -42,7 +42,8 @@ def decontaminate(
     common: Annotated[
         int | None,
         typer.Option(
-            help="A run that stands in more rows than this is a common phrase (GPT-3: 10). Default: no run is.",
+            help="A run or whole text that stands in more rows than this is a common phrase (GPT-3: 10). Default: none is."
+            " Test sets of conversations want it.",
             min=0,
         ),
     ] = None,

@@ -2,15 +2,15 @@
 
 As for GPT-3 (Brown et al. 2020, appendix C) words are compared in lower case and without punctuation, and runs have 13 words; a
 shorter text counts as one run if it has at least 8, their least. Otherwise than there the whole row goes, not a window around the
-match, since half of a conversation teaches nothing; texts of fewer than 8 words are found where a message is just that text; and
-near-duplicates are found as in ``dedupe``.
+match, since half of a conversation teaches nothing; texts of fewer than 8 words are found where a message is just that text
+(turns of longer conversations excepted); and near-duplicates are found as in ``dedupe``.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,11 @@ class Match:
 
 @dataclass
 class HeldOut:
-    """What must not be found. Memory grows with the test sets only, by about 10 bytes a letter."""
+    """What must not be found. Memory grows with the test sets only, by about 10 bytes a letter.
+
+    Attributes:
+        ignored: hashes of runs that are common phrases; ``common``: indices of whole texts that are.
+    """
 
     run: int = RUN
     least: int = LEAST
@@ -78,6 +82,7 @@ class HeldOut:
     whole: dict[str, int] = field(default_factory=dict)
     lengths: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
     ignored: set[int] = field(default_factory=set)
+    common: set[int] = field(default_factory=set)
     near: NearIndex = field(init=False)
 
     def __post_init__(self) -> None:
@@ -119,19 +124,39 @@ class HeldOut:
     def find(self, text: str) -> Match | None:
         """The first thing that a text shares with a test, None if there is none."""
         words = normal(text)
-        if (index := self.whole.get(" ".join(words))) is not None:
+        index = self.whole.get(" ".join(words))
+        if index is not None and index not in self.common:
             return self._match("a message is the text", index, " ".join(words))
         for length, at, value in self.hits(words):
             if value not in self.ignored:
                 how = f"the same {length} words" if length == self.run else "a short text whole"
                 return self._match(how, self.lengths[length][value], " ".join(words[at : at + length]))
-        if (
-            self.threshold < 1
-            and len(words) >= self.least
-            and (near := self.near.nearest(text, "")) is not None
-        ):
+        near = self.nearest(text, words)
+        if near is not None and near[0] not in self.common:
             return self._match("nearly the same", near[0], self.places[near[0]][2], near[1])
         return None
+
+    def nearest(self, text: str, words: Sequence[str]) -> tuple[int, float] | None:
+        """(index, similarity) of the test's text that a text of these words is nearly, None if there is none."""
+        if self.threshold == 1 or len(words) < self.least:
+            return None
+        return self.near.nearest(text, "")
+
+    def leave_out_common(self, rows: Iterable[Sequence[str]], most: int) -> None:
+        """Count in how many rows, each given by its texts, everything of the tests stands; what stands in more than ``most`` is a
+        common phrase and no match from here on."""
+        runs_in, texts_in = Counter[int](), Counter[int]()
+        for said in rows:
+            found, whole = set[int](), set[int]()
+            for text in said:
+                words = normal(text)
+                found.update(value for _, _, value in self.hits(words))
+                whole.update(i for i in (self.whole.get(" ".join(words)),) if i is not None)
+                whole.update(near[0] for near in (self.nearest(text, words),) if near is not None)
+            runs_in.update(found)
+            texts_in.update(whole)
+        self.ignored = {value for value, n in runs_in.items() if n > most}
+        self.common = {index for index, n in texts_in.items() if n > most}
 
     def _match(self, how: str, index: int, words: str, similarity: float = 1.0) -> Match:
         file, row, _ = self.places[index]
@@ -157,8 +182,10 @@ def read_tests(
             if isinstance(row, BadLine):
                 raise DataError(row.problem, file=str(file), line=number)
             for column in columns or COLUMNS:
+                talk = is_talk(row.get(column))
                 for text in strings(row.get(column)):
-                    tests.add(text, Path(file).name, number)
+                    if not talk or len(normal(text)) >= tests.least:
+                        tests.add(text, Path(file).name, number)
         found[str(file)] = len(tests.places) - before
         if not found[str(file)]:
             has = ", ".join(row) if isinstance(row, Mapping) else ""
@@ -166,6 +193,12 @@ def read_tests(
                 f"{file}: no text in {', '.join(columns or COLUMNS)}; it has {has}: name one with --column"
             )
     return found
+
+
+def is_talk(value: Any) -> bool:
+    """True for messages in which a user speaks more than once. Their short texts ("Thursday") are answers, and ask nothing."""
+    said = value if isinstance(value, list | tuple) else ()
+    return sum(isinstance(m, Mapping) and m.get("role") == "user" for m in said) > 1
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -217,8 +250,9 @@ def decontaminate(
     Args:
         against: test files; ``columns`` of them hold what is asked.
         threshold: of near-duplicates, as in ``dedupe``; 1: none are looked for.
-        common: a run of words that stands in more rows than this is no match but a common phrase (GPT-3: 10); None: every run
-            counts. With it the file is read twice.
+        common: a run of words, or a whole text, that stands in more rows than this is no match but a common phrase (GPT-3: 10
+            for runs); None: all count. With it the file is read twice. Test sets that are conversations want it, or every row
+            with a line that all agents say is a match.
 
     Returns:
         What was kept; (row, match) of every row dropped; test file -> (texts of it, rows of it that were found).
@@ -226,7 +260,7 @@ def decontaminate(
     tests = HeldOut(run, least, threshold)
     sizes = read_tests(against, tests, columns)
     if common is not None:
-        tests.ignored = _common(tests, watch(source, "counting"), common)
+        tests.leave_out_common(map(messages_of, watch(source, "counting")), common)
     matches: list[tuple[int, Match]] = []
     hashes = {Path(f).name: file_hash(Path(f)) for f in against}
     settings = {"against": hashes, "run": run, "least": least, "threshold": threshold, "common": common}
@@ -243,16 +277,15 @@ def decontaminate(
                 else Decision(row)
             )
 
-    outcome = write_decided(decided(), output, step, dropped=dropped)
+    try:
+        outcome = write_decided(decided(), output, step, dropped=dropped)
+    except HalignError as error:
+        if common is None and matches:
+            raise HalignError(
+                f"{error}. Phrases that many rows have in common with a test are no matches with --common 10"
+            ) from None
+        raise
     seen: dict[str, set[int]] = defaultdict(set)
     for _, match in matches:
         seen[match.file].add(match.row)
     return outcome, matches, {f: (n, len(seen[Path(f).name])) for f, n in sizes.items()}
-
-
-def _common(tests: HeldOut, rows: Any, most: int) -> set[int]:
-    """Hashes of the runs that stand in more than ``most`` rows."""
-    rows_with: Counter[int] = Counter()
-    for row in rows:
-        rows_with.update({value for text in messages_of(row) for _, _, value in tests.hits(normal(text))})
-    return {value for value, n in rows_with.items() if n > most}

@@ -59,12 +59,20 @@ _STOP = frozenset(
     )
 )
 _PLACE = re.compile(r"\{[^{}]*\}")
+_UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+"""Letters of scripts that put no spaces between words: Thai, Lao, Burmese, Japanese, Chinese."""
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:'[^\W\d_]+)?")
 
 
 @lru_cache(maxsize=65536)
 def words(text: str) -> tuple[str, ...]:
-    """Lower-case words, apostrophes within them kept; places such as ``{name:s}`` are left out."""
-    return tuple(re.findall(r"[a-z0-9]+(?:'[a-z]+)?", _PLACE.sub(" ", text.replace("’", "'")).lower()))
+    """Lower-case words of any script, apostrophes within them kept; places such as ``{name:s}`` are left out. Of scripts without
+    spaces each letter is a word.
+
+    >>> words("It's the Café, {name:s}: 免费")
+    ("it's", 'the', 'café', '免', '费')
+    """
+    return tuple(_WORD.findall(_PLACE.sub(" ", text.replace("’", "'")).lower()))
 
 
 @lru_cache(maxsize=65536)

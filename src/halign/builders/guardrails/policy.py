@@ -160,9 +160,7 @@ def _text(text: str, where: str) -> Iterator[Said]:
             continue
         item = _ITEM.match(block)
         mark = f"{item[1]}{'1' if item[2][0].isdigit() else item[2]}" if item else ""
-        body = re.sub(r"[*_`]{1,3}(\S.*?\S|\S)[*_`]{1,3}", r"\1", (item[3] if item else block).strip()).strip(
-            "* "
-        )
+        body = _plain((item[3] if item else block).strip()).strip("* ")
         if body.endswith(":"):
             lead, level = body, mark
             continue
@@ -170,9 +168,47 @@ def _text(text: str, where: str) -> Iterator[Said]:
             yield Said(f"{lead} {body}", section=heading, rule=is_rule(lead))
             continue
         lead = ""
-        for sentence in re.split(r"(?<=[.!?])\s+(?=[A-Z'\"“(])", body):
-            if sentence.strip():
-                yield Said(sentence.strip(), section=heading)
+        for sentence in _sentences(body):
+            yield Said(sentence, section=heading)
+
+
+def _plain(text: str) -> str:
+    """A text without Markdown's emphasis and code marks; the underscores of a name such as ``order_id`` are letters.
+
+    >>> _plain("**Never** call `cancel_my_order` _twice_.")
+    'Never call cancel_my_order twice.'
+    """
+    bare = re.sub(r"([*`]{1,3})(\S.*?\S|\S)[*`]{1,3}", r"\2", text)
+    return re.sub(r"(?<!\w)(_{1,3})(\S.*?\S|\S)\1(?!\w)", r"\2", bare)
+
+
+def _sentences(text: str) -> list[str]:
+    """The sentences of a paragraph; what is quoted is not divided.
+
+    >>> _sentences("Say 'Wait. I ask. I come back.' to the user. Don't guess.")
+    ["Say 'Wait. I ask. I come back.' to the user.", "Don't guess."]
+    """
+    found: list[str] = []
+    parts = [p for p in re.split(r"(?<=[.!?])\s+(?=[A-Z'\"“(])", text) if p.strip()]
+    for i, part in enumerate(parts):
+        if found and _quotes(found[-1]) and any(map(_closes, parts[i:])):
+            found[-1] = f"{found[-1]} {part.strip()}"
+        else:
+            found.append(part.strip())
+    return found
+
+
+_OPENED, _CLOSED = re.compile(r"(?<!\w)['‘](?=\w)|“"), re.compile(r"(?<=[\w.!?,])['’](?!\w)|”")
+
+
+def _quotes(text: str) -> bool:
+    """True if a quotation is begun and not ended."""
+    return text.count('"') % 2 == 1 or len(_OPENED.findall(text)) > len(_CLOSED.findall(text))
+
+
+def _closes(text: str) -> bool:
+    """True if a quotation is ended that was not begun here."""
+    return text.count('"') % 2 == 1 or len(_CLOSED.findall(text)) > len(_OPENED.findall(text))
 
 
 def _blocks(text: str) -> Iterator[str]:

@@ -195,11 +195,18 @@ def _confirms(text: str) -> Check | None:
     )
 
 
-_ASKING = rf"(?:ask|get|collect|obtain|request)(?: {_WHO})?(?: for| about)?"
+_OWN = rf"(?:their|his|her|its|{_WHO}['’]s?)"
+_ASKING = (
+    rf"(?:(?:get|collect|obtain|request)(?: {_WHO})?(?: for| about)?"
+    rf"|ask(?: {_WHO}(?!['’])(?: for| about)?| for| about|(?= {_OWN} )))"  # "Ask the manager" asks for nothing
+)
 _LATE = rf"before ([^,]+), (?:you (?:must|should|need to) |always |first |please )*{_ASKING} ([^.;,]+)[.]?$"
 _EARLY = rf"{_ASKING} ([^.;,]+?),? before (?:you )?([^.;,]+)[.]?$"
 _PLAIN = rf"{_ASKING} ([^.;,:?]+?)(?: from {_WHO})?(?: for| so that| in order to| if| to)?[.:?]?$"
 _LISTED = r".*\b(?:get answers for|ask for|collect|cover) the following: ([^.;,:?(]+?)(?: ?\(.*\))?[.]?$"
+
+
+_ENTERING = re.compile(r",? and (?:then )?(?:enter|submit|put|type|select|click|record|note)\b.*$", re.I)
 
 
 def _asks(text: str) -> Check | None:
@@ -213,8 +220,8 @@ def _asks(text: str) -> Check | None:
     found = (late[2], late[1]) if late else (early[1], early[2]) if early else None
     if found and _is_thing(found[0]) and content(found[1]):
         return AsksBefore(found[0].strip(), found[1].strip())
-    plain = re.match(_PLAIN, bare, re.I)
-    if plain and _is_thing(plain[1]) and " before " not in bare:
+    plain = None if " before " in bare else re.match(_PLAIN, _ENTERING.sub("", bare), re.I)
+    if plain and _is_thing(plain[1]):
         return Asks(plain[1].strip())
     return None
 

@@ -20,6 +20,7 @@ from halign.builders.guardrails.policy import Policy, of_text
 from halign.builders.tools import Tools
 from halign.curation.source import Row
 from halign.dialogue import Dialogue, Message
+from halign.examples import Demonstration
 from halign.judges.questions import filled, transcript
 
 TAGGING = """\
@@ -137,8 +138,7 @@ def tag(
 
 def tag_by_checks(row: Row, rules: Sequence[Guardrail], tools: Tools, everywhere: int) -> list[Tagged]:
     """Every turn at which a check finds its rule followed; of rules that apply everywhere, ``everywhere`` drawn turns."""
-    messages = row.dialogue.messages
-    places = [i for i, m in enumerate(messages) if m.role == "assistant" and m.content.strip()]
+    messages, places = row.dialogue.messages, agent_turns(row)
     found = []
     for g in rules:
         if g.check is None:
@@ -154,6 +154,18 @@ def tag_by_checks(row: Row, rules: Sequence[Guardrail], tools: Tools, everywhere
     return sorted(found, key=lambda t: t.place)
 
 
+def agent_turns(row: Row) -> list[int]:
+    """Places of the agent's turns that may stand as the better reply: they say something, and of a demonstration they are learnt
+    (a turn that somebody gave the weight 0 is no model of anything)."""
+    example = row.example
+    taught = example.turns if isinstance(example, Demonstration) else None
+    return [
+        i
+        for i, m in enumerate(row.dialogue.messages)
+        if m.role == "assistant" and m.content.strip() and (taught is None or i in taught)
+    ]
+
+
 def tag_by_writer(
     asked: Sequence[tuple[Row, Sequence[Guardrail]]], tools: Tools, dropped: Counter[str]
 ) -> list[Tagged]:
@@ -164,11 +176,10 @@ def tag_by_writer(
         if answer is None:
             dropped["stage 1: no answer"] += 1
             continue
-        known = {g.id: g for g in rules}
+        known, places = {g.id: g for g in rules}, agent_turns(row)
         for tag in dict.fromkeys((t.turn, t.rule) for t in answer.value.tags):
             place, rule = tag
-            messages = row.dialogue.messages
-            if rule not in known or not 0 <= place < len(messages) or messages[place].role != "assistant":
+            if rule not in known or place not in places:
                 dropped["stage 1: no such turn or rule"] += 1
                 continue
             found.append(Tagged(row, place, known[rule], replies=(answer.key,)))
