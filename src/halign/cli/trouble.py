@@ -37,6 +37,6 @@ def trouble(error: Exception) -> str | None:
         number = int(found[1])
     if number not in WAYS_OUT:
         return None
-    file = getattr(error, "filename", None)
+    file = getattr(error, "filename2", None) or getattr(error, "filename", None)
     place = f"{os.fsdecode(file)}: " if file and not isinstance(file, int) else ""
     return f"{place}{os.strerror(number)}; {WAYS_OUT[number]}"
