@@ -19,6 +19,7 @@ from torch import nn
 
 from halign import processor
 from halign.errors import HalignError
+from halign.model_folder import see_model
 from halign.probe import Capability, probe
 from halign.products import checkpoint_contexts
 from halign.quantize import quantization
@@ -125,6 +126,7 @@ def load(
     if any((path / "model" / name).exists() for name in ("config.json", "adapter_config.json")):
         path = path / "model"  # a run folder
     name = str(path) if path.exists() else str(source)
+    see_model(path)
     try:
         if (path / REWARD).exists():
             raise HalignError(

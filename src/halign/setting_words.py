@@ -64,11 +64,15 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """A settings file.
 
     Raises:
-        HalignError: if it is missing, no YAML, or no mapping.
+        HalignError: if it is missing, not UTF-8, no YAML, or no mapping.
     """
     try:
-        found = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
+        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HalignError(f"{path}: {error.strerror}; a YAML file of settings was expected") from error
+    except UnicodeDecodeError as error:
+        raise HalignError(f"{path}: not UTF-8; a YAML file of settings was expected") from error
+    except yaml.YAMLError as error:
         raise HalignError(f"{path}: {error}") from error
     if not isinstance(found, dict):
         raise HalignError(f"{path}: a mapping of settings was expected")

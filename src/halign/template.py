@@ -31,6 +31,12 @@ SENTINEL = "halign0sentinel0body"
 """Stands in for a message's body where we ask what the template writes around it."""
 
 
+NO_TEMPLATE = (
+    "the model's tokenizer has no chat template, and these are chat messages: take the model's instruct version, put a "
+    "chat_template.jinja into its folder, or give plain text (prompt and completion as strings)"
+)
+
+
 class TemplateRefused(HalignError):
     """The chat template raised an error on a dialogue (roles that do not alternate, no system role ...)."""
 
@@ -63,7 +69,10 @@ class ChatTemplate:
 
         Raises:
             TemplateRefused: with the template's own words.
+            HalignError: the tokenizer has no chat template.
         """
+        if not self.exists:
+            raise HalignError(NO_TEMPLATE)
         if self._fold:
             messages = fold_system(messages)
         try:

@@ -31,6 +31,7 @@ from halign.cli import (
     score,
     train,
 )
+from halign.cli.trouble import trouble
 from halign.errors import HalignError
 
 
@@ -93,7 +94,9 @@ app.command("report", rich_help_panel=REPORTING)(report.report)
 
 
 def main() -> None:
-    """Entry point: a HalignError is one message on stderr and exit code 2; an interrupted run exits with 130."""
+    """Entry point: a HalignError, or what the machine refuses, is one message on stderr and exit code 2; an interrupted run
+    exits with 130.
+    """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # our own display says what is going on
@@ -107,3 +110,9 @@ def main() -> None:
 
         typer.echo(f"{'' if isinstance(error, Interrupted) else 'error: '}{error}", err=True)
         sys.exit(130 if isinstance(error, Interrupted) else 2)
+    except Exception as error:
+        said = trouble(error)
+        if said is None:
+            raise
+        typer.echo(f"error: {said}", err=True)
+        sys.exit(2)

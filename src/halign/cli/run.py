@@ -72,7 +72,7 @@ def is_loop(name: str, forced: bool = False) -> bool:
     if name in loops.names() and (forced or name not in recipes.names()):
         return True
     if forced or name not in recipes.names():
-        there = loops.names() if forced else [*recipes.names(), *loops.names()]
+        there = loops.names() if forced else list(dict.fromkeys([*recipes.names(), *loops.names()]))
         near = difflib.get_close_matches(name, there, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(there)}"
         raise HalignError(f"no {'loop' if forced else 'recipe or loop'} {name!r}; {hint}")

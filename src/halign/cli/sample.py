@@ -39,10 +39,15 @@ def sample(
     *,
     remote: Remote,
 ) -> None:
-    """Ask a model every prompt of a file and write its replies. Replies of an endpoint are cached: the same command after an
-    interruption pays for nothing twice.
+    """Ask a model every prompt of a file and write its replies. The same command after an interruption goes on where it
+    stopped, and pays an endpoint for nothing twice.
+
+    halign sample --model runs/dpo --prompts prompts.jsonl --output replies.jsonl --n 4
     """
     from halign.readers import read_prompts
+    from halign.readers.write import see_writable
+
+    see_writable(output)
 
     if endpoint:
         local = {"top_k": top_k, "prefix": prefix, "device": device, "quantize": quantize, "engine": engine}
@@ -69,8 +74,28 @@ def sample(
             typer.echo(there.client.spent)
     else:
         here = sampler_here(model, prefix, device, quantize, engine or "transformers")
+        if engine != "vllm":
+            _sample_here(here, asked, output, top_k=top_k, **settings)
+            return
         replies = _watched(here.sample, asked, top_k=top_k, **settings)
     typer.echo(f"{_write(asked, replies, output)} prompts answered: {output}")
+
+
+def _sample_here(sampler: Any, asked: Sequence[Dialogue], output: Path, **settings: Any) -> None:
+    """Ask a model in this process; an interruption says how much is kept."""
+    from halign.sampling.kept import KeptSampler
+
+    kept = KeptSampler(sampler)
+    try:
+        replies = _watched(kept.sample, asked, **settings)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"stopped: replies to {kept.kept} of {len(asked)} prompts are kept; the same command goes on from there",
+            err=True,
+        )
+        raise
+    typer.echo(f"{_write(asked, replies, output)} prompts answered: {output}")
+    kept.forget()
 
 
 def _watched(

@@ -40,6 +40,8 @@ def score(
 ) -> None:
     """Score every response of a file: {"conversation", "example", "response", "reward"}, and its attributes if the model knows
     any.
+
+    halign score --model runs/rm --data pairs.jsonl --output scores.jsonl
     """
     import json
 
@@ -47,8 +49,11 @@ def score(
 
     from halign.conditioning.responses import responses
     from halign.readers import read, write_rows
+    from halign.readers.write import see_writable
     from halign.rewards.loading import load_reward
 
+    if output is not None:
+        see_writable(output)
     reward = load_reward(
         model, weights=_weights(weights), device=device or ("cuda" if torch.cuda.is_available() else None)
     )

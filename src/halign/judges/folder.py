@@ -34,6 +34,8 @@ from halign.judges.records import (
 )
 
 STATE = ".judging"
+OF_MODELS = ("config.json", "config.yaml", "adapter_config.json")
+"""Files by which the folder of a model or a run is known."""
 NOTHING = {"bytes": 0, "seconds": 0.0, "cost": None, "calls": 0}
 Key = tuple[str, ...]
 """Of a case: the judge, the item, the models."""
@@ -53,12 +55,14 @@ class JudgedFolder:
         records: the verdicts so far; ``done``: keys of the cases that they belong to.
 
     Raises:
-        HalignError: the folder holds verdicts of another identity, or some that this code did not write; another process is
-            writing to it.
+        HalignError: the folder is a model's or a run's, or holds verdicts of another identity, or some that this code did not
+            write; another process is writing to it.
     """
 
     def __init__(self, path: str | Path, identity: Mapping[str, Any], *, overwrite: bool = False) -> None:
         self.path, self._identity = Path(path), _hashed(identity)
+        if any((self.path / name).exists() for name in OF_MODELS):
+            raise HalignError(f"{self.path} is the folder of a model or a run; name another for the verdicts")
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = alone_in(self.path)
         if overwrite:

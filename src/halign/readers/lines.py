@@ -37,12 +37,17 @@ def _row(text: str, line: bytes) -> Any:
     try:
         row = DECODE(text)
     except json.JSONDecodeError as e:
-        return BadLine(f"not JSON: {e.msg} at column {e.colno}; each line holds one JSON object")
+        return BadLine(f"{_not_json(e)}; each line holds one JSON object")
     except RecursionError:
         return BadLine("not a row: its JSON is nested too deep")
     if b"\\u" in line and characters.ESCAPES.search(line) and (said := characters.problem(row)):
         return BadLine(said)
     return row
+
+
+def _not_json(error: json.JSONDecodeError) -> str:
+    """What is wrong and where; some of the decoder's messages end in "at", others do not."""
+    return f"not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
 
 
 def document(path: Path, split: str | None, encoding: str | None) -> Rows:
@@ -53,7 +58,7 @@ def document(path: Path, split: str | None, encoding: str | None) -> Rows:
     except json.JSONDecodeError as e:
         if split is None and e.msg == "Extra data":
             return jsonl(path, encoding)
-        raise DataError(f"not JSON: {e.msg} at column {e.colno}", file=str(path), line=e.lineno) from None
+        raise DataError(_not_json(e), file=str(path), line=e.lineno) from None
     if (
         isinstance(value, dict)
         and value

@@ -32,6 +32,22 @@ def write_rows(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) 
     return file.count
 
 
+def see_writable(path: str | os.PathLike[str]) -> None:
+    """See that a file can be written there, before hours go into what it is to hold.
+
+    Raises:
+        HalignError: a folder is there, or nothing may be written there.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise HalignError(f"{path} is a folder: name a file")
+    there = next(p for p in path.absolute().parents if p.exists())
+    if not there.is_dir():
+        raise HalignError(f"{path}: {there} is a file, and a folder is wanted there")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise HalignError(f"{path}: nothing may be written in {there}; name another place")
+
+
 class RowWriter:
     """A file of JSON rows that is written beside its place and appears there whole, or not at all.
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from halign import processor
 from halign.errors import HalignError
+from halign.model_folder import see_model
 from halign.models import DTYPES, RENDERING, Policy, load
 from halign.rewards.facts import Facts
 from halign.rewards.model import RewardModel
@@ -19,13 +20,22 @@ from halign.scoring import unwrap
 
 
 def is_reward_model(source: str | Path) -> bool:
-    """True for a folder of a reward model: one of ours, or any sequence-classification folder; a run folder's ``model`` too."""
+    """True for a folder of a reward model: one of ours, or any sequence-classification folder; a run folder's ``model`` too.
+
+    Raises:
+        HalignError: the folder's config.json cannot be read.
+    """
     path = _model_folder(source)
     if Facts.read(path) is not None:
         return True
     if not (path / "config.json").exists():
         return False
-    names = json.loads((path / "config.json").read_text()).get("architectures") or [""]
+    try:
+        names = json.loads((path / "config.json").read_text()).get("architectures") or [""]
+    except (ValueError, AttributeError) as error:
+        raise HalignError(
+            f"{path / 'config.json'} is damaged ({error}): fetch or save the model again"
+        ) from error
     return str(names[0]).endswith("ForSequenceClassification")
 
 
@@ -63,6 +73,7 @@ def load_reward(
         raise HalignError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
     path = _model_folder(source)
     name = str(path) if path.exists() else str(source)
+    see_model(path)
     facts = Facts.read(path)
     try:
         if (path / "adapter_config.json").exists():
