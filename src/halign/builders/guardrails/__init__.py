@@ -92,6 +92,10 @@ def build(rows: Sequence[Row], settings: GuardrailsSettings, tools: Tools) -> Ma
             made.tallies[f"broken: {t.guardrail.check.kind if t.guardrail.check else 'by the writer'}"] += 1
     for row in rows:
         if broken[row.number]:
+            if isinstance(row.example, Conversation):
+                made.dropped["alternatives that the data had"] += sum(
+                    map(len, row.example.alternatives.values())
+                )
             made.built += _examples(row, rules[row.number], broken[row.number], settings)
         else:
             made.dropped[
