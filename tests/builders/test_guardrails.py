@@ -202,6 +202,15 @@ def test_turns_that_are_not_to_be_learnt_are_no_better_replies(tmp_path):
     assert report.tallies["turns that follow a rule"] == 1
 
 
+def test_alternatives_that_the_data_had_are_counted_when_they_go(tmp_path):
+    row = talk("Hi", "c", "Hello! What is it?", guardrails=["Greet the customer."])
+    row["messages"][1]["alternatives"] = [{"content": "Hm?", "rank": 2}, {"content": "Yes", "rank": 3}]
+    write_rows([row], tmp_path / "ranked.jsonl")
+    (built,), report = run(tmp_path, file=tmp_path / "ranked.jsonl")
+    assert [a["rank"] for a in built["messages"][1]["alternatives"]] == [2]
+    assert report.dropped == {"alternatives that the data had": 2}
+
+
 def test_a_conversation_keeps_the_rules_that_it_carries(tmp_path):
     """Also one that no pattern takes for an order: its agent followed it, so the prompt has to show it."""
     own = ["The word is parcel, not package.", "Greet the customer."]

@@ -6,7 +6,7 @@ people and a model wrote; here rules and templates do as far as a rule has a che
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -92,6 +92,9 @@ def build(rows: Sequence[Row], settings: GuardrailsSettings, tools: Tools) -> Ma
             made.tallies[f"broken: {t.guardrail.check.kind if t.guardrail.check else 'by the writer'}"] += 1
     for row in rows:
         if broken[row.number]:
+            if isinstance(row.example, Conversation):
+                before = sum(map(len, row.example.alternatives.values()))
+                made.dropped += Counter({"alternatives that the data had": before})
             made.built += _examples(row, rules[row.number], broken[row.number], settings)
         else:
             made.dropped[
