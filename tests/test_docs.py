@@ -112,3 +112,12 @@ def test_methods_recipes_loops_and_builders_exist(page: Path) -> None:
             found = re.match(rf"{beginning} ([a-z_0-9]+)", words + rest)
             if found:
                 assert found[1] in names, f"{name(page)}: halign {words}{rest}"
+
+
+def test_every_help_has_an_example() -> None:
+    lacking = [
+        words
+        for words, command in commands().items()
+        if not hasattr(command, "commands") and f"halign {words}" not in (command.help or "")
+    ]
+    assert not lacking

@@ -79,3 +79,9 @@ def test_openais_key_goes_to_openai_only(monkeypatch):
     with Server() as server:
         Client(Endpoint(server.url, "m")).ask([Request.of("Hi")])
     assert all(KEY not in v for h in server.headers for v in h.values())
+
+
+def test_a_key_in_place_of_its_variable_is_refused_and_not_repeated():
+    with pytest.raises(HalignError, match="never the key itself") as refused:
+        Endpoint("https://host/v1", "m", key_env=KEY)
+    assert KEY not in str(refused.value)

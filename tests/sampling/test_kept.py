@@ -19,7 +19,7 @@ from halign.sampling import TransformersSampler
 from halign.sampling.kept import KeptSampler
 from tests.conftest import TEXTS
 
-HOW = {"n": 2, "max_new_tokens": 6, "seed": 3}
+HOW: dict[str, Any] = {"n": 2, "max_new_tokens": 6, "seed": 3}
 
 
 def asked() -> list[Dialogue]:

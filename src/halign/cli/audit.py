@@ -45,7 +45,10 @@ def audit(
     limit: Annotated[int | None, typer.Option(help="With --set: only the first pairs.", min=2)] = None,
     output: Annotated[Path | None, typer.Option(help="Also write the numbers as JSON.")] = None,
 ) -> None:
-    """Audit judges: position, length and self-enhancement bias, test-retest, agreement with people beside that of rules."""
+    """Audit judges: position, length and self-enhancement bias, test-retest, agreement with people beside that of rules.
+
+    halign audit judged --labels labels.jsonl
+    """
     import json
 
     from halign.audits import ask, labelled_set, read_labels

@@ -51,7 +51,10 @@ def chat(
         str | None, typer.Option(help="With --endpoint: environment variable that holds the key.")
     ] = None,
 ) -> None:
-    """Talk to a model. Commands: /retry, /reset, /save FILE, /help. An empty line or Ctrl-D ends it."""
+    """Talk to a model. Commands: /retry, /reset, /save FILE, /help. An empty line or Ctrl-D ends it.
+
+    halign chat --model runs/dpo --guardrails rules.md
+    """
     from halign.cli.talk import Talk, read_guardrails
     from halign.dialogue import Dialogue, Message
 

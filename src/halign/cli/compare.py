@@ -48,7 +48,10 @@ def compare(
     overwrite: Annotated[bool, typer.Option(help="Start that folder anew.")] = False,
     report: Annotated[Path | None, typer.Option(help="Also write the comparison as an HTML file.")] = None,
 ) -> None:
-    """Let models answer the same prompts and count verdicts, in both orders, with 95 % intervals clustered by conversation."""
+    """Let models answer the same prompts and count verdicts, in both orders, with 95 % intervals clustered by conversation.
+
+    halign compare base.jsonl tuned.jsonl --judge checks --output judged
+    """
     from halign.evaluate import compare_all
     from halign.progress import Display
 

@@ -85,6 +85,8 @@ def converse(
 
     The same command after an interruption goes on at the turn, or at the verdict, where it stopped; replies of endpoints are
     cached and paid once. The folder is a folder of verdicts, which [bold]halign report[/bold] reads.
+
+    halign converse runs/dpo --user adversary --guardrails rules.md --output out
     """
     from halign.dialogues import conversing
     from halign.dialogues.account import clients

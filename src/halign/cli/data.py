@@ -50,6 +50,8 @@ def check(
     """Find what is wrong: bad rows, duplicates, oddities; with --model also lengths, truncation and sharing.
 
     Exit code 0: usable. 2: it has bad rows (and --skip-bad was not given), or cannot be read or rendered.
+
+    halign data check pairs.jsonl --model Qwen/Qwen3-0.6B
     """
     console = Console()
     data = read(
@@ -88,7 +90,10 @@ def show(
     *,
     reading: Reading,
 ) -> None:
-    """Show examples as conversations: rules, turns, and what could have been said instead."""
+    """Show examples as conversations: rules, turns, and what could have been said instead.
+
+    halign data show pairs.jsonl
+    """
     console = Console()
     data = read(
         file,
@@ -117,7 +122,10 @@ def stats(
     reading: Reading,
 ) -> None:
     """Count: kinds, turns, lengths (words; tokens with --model), labels, ranks, length bias, guardrails; overlap
-    with --against."""
+    with --against.
+
+    halign data stats pairs.jsonl
+    """
     console = Console()
     data = read(file, **reading.options())
     if model is None and max_length is not None:
@@ -171,7 +179,10 @@ def convert_file(
     *,
     reading: Reading,
 ) -> None:
-    """Write the examples in another form, as canonical JSONL. The output appears whole or not at all."""
+    """Write the examples in another form, as canonical JSONL. The output appears whole or not at all.
+
+    halign data convert conversations.jsonl --to pairs --output pairs.jsonl
+    """
     console = Console()
     if not output.name.endswith((".jsonl", ".jsonl.gz")):
         raise HalignError(f"--output {output}: the name has to end in .jsonl or .jsonl.gz")

@@ -65,6 +65,8 @@ def build(
 
     The same command after an interruption goes on where it stopped and ends in the same file; replies of an endpoint are cached
     and paid once. OUT.build.json says what was built and dropped, [bold]halign data trace[/bold] what a row comes from.
+
+    halign data build guardrails chats.jsonl pairs.jsonl policy=policy.md
     """
     from halign.builders import build as run
     from halign.builders import find, resolve

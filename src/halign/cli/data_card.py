@@ -29,6 +29,8 @@ def card(
     """Write a self-contained page: counts, lengths, balance, repeats, examples, licence and source, how it was built.
 
     Title, description, licence and source may also stand in FILE.card.yaml beside the data.
+
+    halign data card pairs.jsonl --output card.html
     """
     from halign.reporting.data_card import data_card
 

@@ -55,6 +55,8 @@ def decontaminate(
 ) -> None:
     """Leave out rows that share a run of words with a test set, or a short text of it, or nearly a whole text; show what they
     share. All messages and responses of a row are searched; memory grows with the test sets only.
+
+    halign data decontaminate train.jsonl clean.jsonl --against test.jsonl
     """
     from halign.curation.decontaminate import decontaminate as leave_out
     from halign.curation.source import check_output

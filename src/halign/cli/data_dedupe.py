@@ -58,7 +58,10 @@ def dedupe(
     *,
     reading: Reading,
 ) -> None:
-    """Leave out rows that are the same as another, or nearly. Rows are streamed; memory grows by some 60 bytes a row."""
+    """Leave out rows that are the same as another, or nearly. Rows are streamed; memory grows by some 60 bytes a row.
+
+    halign data dedupe pairs.jsonl once.jsonl
+    """
     from halign.curation.dedupe import dedupe as leave_out
     from halign.curation.source import check_output
     from halign.errors import HalignError

@@ -68,6 +68,8 @@ def filter(
 
     Of a conversation every agent turn is graded, of a pair, ranking or rating the best response. Answers of a judge are cached:
     the same command after an interruption pays for nothing twice.
+
+    halign data filter pairs.jsonl good.jsonl --reward runs/rm --above 0
     """
     from halign.curation.conditions import Condition
     from halign.curation.filter import ByJudge, ByReward, keep

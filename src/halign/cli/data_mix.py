@@ -45,6 +45,8 @@ def mix(
 ) -> None:
     """Mix files by weight or by size. Counts are exact (largest remainder), rows are drawn without replacement, and the files are
     evenly interleaved; the same seed gives the same file.
+
+    halign data mix ours.jsonl=3 theirs.jsonl=1 mixed.jsonl
     """
     from halign.curation import mix as mixing
     from halign.curation.source import check_output

@@ -55,7 +55,10 @@ def browse(
     split: Split = None,
     encoding: Encoding = None,
 ) -> None:
-    """Show rows with their columns, and the prompts that templates make of them. Without templates, the rows alone."""
+    """Show rows with their columns, and the prompts that templates make of them. Without templates, the rows alone.
+
+    halign data prompts browse faq.csv
+    """
     from halign.builders.prompt_metrics import Tried
     from halign.builders.promptsource import rows_as_they_are
     from halign.builders.tools import Tools
@@ -105,6 +108,8 @@ def create(
     """Try a template on every row and, if it renders, add it to the file of templates.
 
     It is refused where a row fails, where no row has an input and a target, and where no target is one of its answer choices.
+
+    halign data prompts create faq.csv --name ask --template "{{question}} ||| {{answer}}"
     """
     from halign.builders.prompt_metrics import tried
     from halign.builders.prompt_templates import Template, check, templates_path, write_template
@@ -135,7 +140,10 @@ def metrics(
     split: Split = None,
     encoding: Encoding = None,
 ) -> None:
-    """Measure the templates of a collection: which data sets have some, how many rows render, lengths, balance of answers."""
+    """Measure the templates of a collection: which data sets have some, how many rows render, lengths, balance of answers.
+
+    halign data prompts metrics faq.csv
+    """
     from halign.builders.prompt_metrics import tried
     from halign.builders.promptsource import rows_as_they_are
 

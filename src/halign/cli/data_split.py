@@ -46,7 +46,10 @@ def split(
     *,
     reading: Reading,
 ) -> None:
-    """Split a file by conversation. Shares are met to within a conversation; the folder appears whole or not at all."""
+    """Split a file by conversation. Shares are met to within a conversation; the folder appears whole or not at all.
+
+    halign data split pairs.jsonl --output parts
+    """
     from halign.curation.split import split as parted
 
     if threshold != NEAR and not together:

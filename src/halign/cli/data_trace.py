@@ -35,6 +35,8 @@ def trace(
 ) -> None:
     """Show how a row was built: each step with its settings, back to the row that nobody built, with its text. Says where a
     source has changed since.
+
+    halign data trace pairs.jsonl 17
     """
     refuse({"skip_bad": reading.skip_bad}, "on one row")
     links = lineage.trace(file, row, reading.split, reading.encoding)

@@ -25,6 +25,8 @@ def demo(
     """Pretrain a small model, fine-tune and align it six ways, and compare them on held-out customers.
 
     Needs no download and no GPU. Everything is cached: a second call only opens the report's folder.
+
+    halign demo --output halign-demo
     """
     from halign.cli.run import run_recipe
     from halign.recipes.run import find, resolve

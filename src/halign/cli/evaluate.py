@@ -83,6 +83,8 @@ def evaluate(
 
     The same command after an interruption goes on where it stopped. Each set's folder is a folder of verdicts, which
     [bold]halign report[/bold] reads; OUTPUT/results.json holds all numbers.
+
+    halign evaluate runs/dpo --suite gsm8k,xstest --output results
     """
     from halign.setting_words import parse_overrides
     from halign.suites import Job

@@ -40,6 +40,8 @@ def harness(
 ) -> None:
     """Measure a model on tasks of lm-evaluation-harness: its questions, its measures, its numbers. What questions and choices
     have in common is read once.
+
+    halign harness MODEL --tasks hellaswag,arc_easy --num-fewshot 5 --output runs/eval
     """
     from halign.harness.run import require_lm_eval
     from halign.harness.run import table as rows_of

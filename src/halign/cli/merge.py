@@ -33,7 +33,10 @@ def merge(
         bool, typer.Option(help="Run Python code that comes with the model.")
     ] = False,
 ) -> None:
-    """Write a plain model from adapters and their base, and check that it says the same."""
+    """Write a plain model from adapters and their base, and check that it says the same.
+
+    halign merge runs/dpo --output model
+    """
     from halign.adapters.merging import merge as run_merge
     from halign.readers import read_prompts
 

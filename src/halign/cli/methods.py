@@ -18,7 +18,10 @@ def methods(
         Path | None, typer.Option(help="Write a Markdown page per method, and an index, into this folder.")
     ] = None,
 ) -> None:
-    """List every objective with what one item is, its settings and defaults, and where it comes from."""
+    """List every objective with what one item is, its settings and defaults, and where it comes from.
+
+    halign methods dpo
+    """
     from halign import catalogue
 
     console = Console()

@@ -79,6 +79,8 @@ def rate(
     """Bradley-Terry ratings with 95 % intervals clustered by conversation (1000 is the mean, 400 points are odds of 10 to 1), and
     every pair's win rate; beside them, if asked for, ratings with style held equal, length-controlled win rates, and pass rates
     corrected for the judge's sensitivity and specificity.
+
+    halign rate judged --dimension helpfulness --output ratings.json
     """
     import json
 

@@ -38,7 +38,8 @@ class Endpoint:
         tokenizer: folder or hub name of a tokenizer that counts tokens for estimates; None: the model's, if it is here.
 
     Raises:
-        HalignError: a setting is out of range, or the address holds a user name, password or query.
+        HalignError: a setting is out of range, key_env is no variable's name, or the address holds a user name, password or
+            query.
     """
 
     url: str
@@ -71,6 +72,10 @@ class Endpoint:
             "output_price": prices[1] is None or prices[1] >= 0,
             "structured": self.structured in ("prompt", "json_object", "json_schema"),
         }
+        if self.key_env is not None and not self.key_env.isidentifier():  # not shown: it may be the key
+            raise HalignError(
+                f"endpoint {self.url}: key_env is the name of an environment variable, such as MY_KEY, and never the key itself"
+            )
         for name, fine in bounds.items():
             if not fine:
                 raise HalignError(f"endpoint {self.url}: {name} = {getattr(self, name)!r} is out of range")
