@@ -19,7 +19,7 @@ from torch import nn
 
 from halign import processor
 from halign.errors import HalignError
-from halign.model_folder import see_model
+from halign.model_folder import not_loaded, see_model
 from halign.probe import Capability, probe
 from halign.products import checkpoint_contexts
 from halign.quantize import quantization
@@ -139,7 +139,7 @@ def load(
             name, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=trust_remote_code, **more
         )
     except (OSError, ValueError) as error:
-        raise HalignError(f"no model could be loaded from {name!r}: {str(error).splitlines()[0]}") from error
+        raise not_loaded("model", name, error) from error
     _fill_pad(tokenizer)
     if device is not None and quantize is None:
         nn.Module.to(model, device)

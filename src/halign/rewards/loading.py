@@ -12,7 +12,7 @@ from torch import nn
 
 from halign import processor
 from halign.errors import HalignError
-from halign.model_folder import see_model
+from halign.model_folder import not_loaded, see_model
 from halign.models import DTYPES, RENDERING, Policy, load
 from halign.rewards.facts import Facts
 from halign.rewards.model import RewardModel
@@ -82,9 +82,7 @@ def load_reward(
             model = _classifier(name, dtype, trust_remote_code)
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
-        raise HalignError(
-            f"no reward model could be loaded from {name!r}: {str(error).splitlines()[0]}"
-        ) from error
+        raise not_loaded("reward model", name, error) from error
     config: Any = unwrap(model).config
     if facts is not None:
         config.pad_token_id = tokenizer.pad_token_id  # adapters leave their base's in its place
