@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
@@ -178,6 +179,10 @@ def main() -> None:
     parser.add_argument("--no-rl", action="store_true", help="leave policy gradients out")
     parser.add_argument("--keep", action="store_true", help="keep results that are there already")
     given = parser.parse_args()
+    if not given.no_harness and find_spec("lm_eval") is None:
+        parser.error(
+            "multiple choice is measured against lm_eval: pip install 'halign[bench]', or --no-harness"
+        )
     RESULTS.mkdir(exist_ok=True)
     lines: list[Line] = []
     for workload in given.workload:

@@ -207,3 +207,11 @@ def test_multiple_choice_without_the_data_folder(monkeypatch: pytest.MonkeyPatch
     assert pairs[0][0].endswith("\nAssistant:")
     mine, theirs = [(-1.0, True), (-2.0, False)], [(-1.5, True), (-2.0, True)]
     assert harness.agreement(mine, theirs) == {"largest": 0.5, "greedy_differ": 1, "mean": -1.5}
+
+
+def test_a_missing_peer_is_said_before_the_first_measurement(monkeypatch, capsys):
+    monkeypatch.setattr("benchmarks.all.find_spec", lambda name: None)
+    monkeypatch.setattr("sys.argv", ["benchmarks.all"])
+    with pytest.raises(SystemExit):
+        everything.main()
+    assert "--no-harness" in capsys.readouterr().err
