@@ -175,6 +175,12 @@ def test_longest_chain_first():
     assert ahead == {"one": 7.0, "two": 3.0, "sum": 2.0}
 
 
+def test_a_job_that_just_ends_takes_no_core(monkeypatch):
+    looks = iter([60.0, 55.0, 5.0])
+    monkeypatch.setattr("psutil.cpu_percent", lambda interval: next(looks))
+    assert engine._idle_cores(2) == pytest.approx(1.9)
+
+
 def test_board_says_what_why_and_how_long(tmp_path):
     console = Console(record=True, width=100, force_terminal=False)
     one, two, both = graph()
