@@ -81,7 +81,7 @@ def test_worlds_have_rules() -> None:
         ({"world": "mars"}, "no world 'mars'"),
         ({"world": "care", "weigths": {}}, "weigths"),
         ({"endpoint": "http://localhost:1/v1"}, "needs model="),
-        ("/no/such/folder", "no such|no reward model|could be loaded"),
+        ("/no/such/folder", "there is no folder /no/such/folder"),
         ("math:pi", "no function"),
     ],
 )
