@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from halign.cores import cores
 from halign.errors import HalignError
 from halign.recipes import engine
 from halign.recipes.display import RichBoard
@@ -173,6 +174,17 @@ def test_longest_chain_first():
     one, two, both = graph()
     ahead = work_ahead([replace(one, cost=5.0), two, replace(both, cost=2.0)])
     assert ahead == {"one": 7.0, "two": 3.0, "sum": 2.0}
+
+
+def test_a_stage_that_is_the_first_to_import_torch_gets_its_threads(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "_idle_cores", lambda cores: cores)
+    store = Store(tmp_path)
+    stages = [
+        Stage("long", f"{HERE}:torch_threads", cost=100),
+        Stage("short", f"{HERE}:number", settings={"value": 1}),
+    ]
+    run(stages, store, workers=2)
+    assert (store.folder(stages[0]) / "threads").read_text() == str(cores())
 
 
 def test_a_job_that_just_ends_takes_no_core(monkeypatch):

@@ -17,6 +17,12 @@ def number(output, *, inputs, progress, threads, value, seconds=0.0):
     progress(1, 1, "")
 
 
+def torch_threads(output, *, inputs, progress, threads):
+    import torch
+
+    (output / "threads").write_text(str(torch.get_num_threads()))
+
+
 def total(output, *, inputs, progress, threads):
     values = [json.loads((f / "value.json").read_text()) for f in inputs.values()]
     (output / "value.json").write_text(json.dumps(sum(values)))

@@ -280,8 +280,10 @@ def _call(stage: Stage, store: Store, report: Report, threads: int) -> None:
         return
     module, _, name = stage.function.partition(":")
     function = getattr(importlib.import_module(module), name)
-    if threads and "torch" in sys.modules:  # only then do threads matter, and importing it takes seconds
-        sys.modules["torch"].set_num_threads(threads)
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # for a torch that the stage is the first to import
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(threads)
     with store.work(stage) as folder:
         inputs = {n: store.folder(s) for n, s in stage.inputs.items()}
         function(folder, inputs=inputs, progress=report, threads=threads, **stage.settings)
