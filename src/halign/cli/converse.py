@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from halign.cli import model_options as m
 from halign.cli.options import Remote, asks
 from halign.cli.outputs import Draws, command, judge_of
 from halign.cli.samplers import refuse, sampler_at, sampler_here
@@ -67,9 +68,7 @@ def converse(
     name: Annotated[
         str | None, typer.Option(help="What to call the model. Default: its folder's name.")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda ... Default: cuda where there is one.")
-    ] = None,
+    device: m.Device = None,
     endpoint: Annotated[
         str | None, typer.Option(help="Address of an OpenAI-compatible server that the models are behind.")
     ] = None,
