@@ -114,10 +114,8 @@ class _LinearLogps(torch.autograd.Function):
         (grad,) = grads
         hidden, weight, bias, read, targets, chances = ctx.saved_tensors
         per_position = grad.new_zeros(len(hidden)).index_add_(0, read, grad)
-        kept, ctx.kept = (
-            ctx.kept,
-            None,
-        )  # written over, so it serves once; a second backward pass makes it again
+        # written over, so it serves once; a second backward pass makes it again
+        kept, ctx.kept = ctx.kept, None
         if kept is not None:
             _to_gradients_(kept, per_position, (read, targets), grad, chances, ctx.transform.scale)
             inputs, needed = (hidden.to(ctx.dtype), weight.to(ctx.dtype)), ctx.needs_input_grad
