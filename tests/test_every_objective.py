@@ -100,9 +100,16 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 def test_one_step_is_the_same_however_it_is_cut(
     name: str, more: dict[str, Any], tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In one pack, in a pack for each item, in packs between, and along separate paths."""
+    """In one pack, in a pack for each item, in packs between, side by side, and along separate paths."""
     found = []
-    for settings in ({}, {"max_tokens": 1}, {"max_tokens": 200}, {"separate": True, "max_tokens": 300}):
+    between = {"max_tokens": 200}
+    for settings in (
+        {},
+        {"max_tokens": 1},
+        between,
+        {**between, "lanes": 2},
+        {"separate": True, "max_tokens": 300},
+    ):
         cut = {"max_tokens": 100_000, "batch_items": 100, **more, **settings}
         trainer = shaken(trainer_for(moved(tokenizer), name, tmp_path, rows_for(name), **cut))
         packs = len(trainer.plan.step(0).packs[0])
@@ -244,7 +251,7 @@ def test_a_list_of_sixteen_scores_as_its_paths_do_alone(tokenizer: Any, tmp_path
         moved(tokenizer), "dpo_pro", tmp_path, ranking_rows(), batch_items=100, max_tokens=100_000
     )
     pack = trainer.plan.pack(range(4))[0]
-    scored = trainer.stepper.scored(trainer.plan, pack, trainer.batch(trainer.plan, pack))
+    scored = next(trainer.stepper.scored(trainer.plan, [pack], [trainer.batch(trainer.plan, pack)]))
     with torch.no_grad():
         for response, slot in enumerate(pack.slots):
             path = trainer.plan.path(slot)

@@ -61,12 +61,12 @@ def test_sft_on_every_agent_turn_and_a_preference_on_the_branches(
 
 
 def len_of_the_union(trainer: Trainer) -> int:
-    """Distinct prefixes over everything, each conversation apart."""
+    """Distinct prefixes over everything, each conversation apart; whole paths are nobody's context, so they are not read."""
     seen = set()
     for item in trainer.plan.items:
         for path in item.paths:
             ids = path.ids.tolist()
-            seen |= {(item.conversation, tuple(ids[: n + 1])) for n in range(len(ids))}
+            seen |= {(item.conversation, tuple(ids[: n + 1])) for n in range(len(ids) - 1)}
     return len(seen)
 
 

@@ -138,7 +138,7 @@ def test_an_item_of_weight_three_is_three_items(
     for index in (0, 1):
         trainer = shaken(trainer_for(moved(tokenizer), objective, tmp_path, rows["plain"], shuffle="none"))
         pack = trainer.plan.pack([index])[0]
-        scored = trainer.stepper.scored(trainer.plan, pack, trainer.batch(trainer.plan, pack))
+        scored = next(trainer.stepper.scored(trainer.plan, [pack], [trainer.batch(trainer.plan, pack)]))
         norms = trainer.losses.normalisers([trainer.plan.items[index]])
         tokens = norms[objective] if objective == "sft" else 1.0
         loss, _ = trainer.losses.share(scored, losses["statistics"], norms)

@@ -64,6 +64,6 @@ def test_picked_keys_are_few_and_lie_on_the_grid() -> None:
 
 
 def test_batches_without_leaves_pick_their_keys() -> None:
-    assert tree_batch(bushes(), flat=True, leaves=False).picked
+    assert tree_batch(bushes(), flat=True, picked=True).picked
     assert not tree_batch(bushes(), flat=True).picked
-    assert not tree_batch(bushes(), leaves=False).picked
+    assert not tree_batch(bushes(), picked=True).picked

@@ -25,6 +25,9 @@ GPU_CHUNK_ELEMENTS = 64 * 1024 * 1024
 CPU_BLOCK_CHUNKS = 8
 """Chunks whose gradients with respect to the logits are gathered for one product: each product passes over the whole gradient of
 the weight, which a chunk alone is too small to pay for (a GPU's is not)."""
+ROWS_MULTIPLE = 32
+"""Positions are rounded up to a multiple of this: oneDNN compiles kernels for every new shape of a product and keeps them, which
+for products with the vocabulary is megabytes a shape."""
 KEPT_BYTES = 64 * 1024 * 1024
 """Probabilities of a pack are kept for the backward pass up to this size, else each chunk's logits are made again."""
 
@@ -286,6 +289,7 @@ def head_logps(
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else head.weight.dtype
     trained = torch.is_grad_enabled() and (hidden.requires_grad or head.weight.requires_grad)
+    hidden = nn.functional.pad(hidden, (0, 0, 0, -len(hidden) % ROWS_MULTIPLE))  # nobody reads these
     plain = head.bias is None and transform.cap is None
     keep = trained and plain and len(hidden) * len(head.weight) * dtype.itemsize <= KEPT_BYTES
     out: Tensor = _LinearLogps.apply(hidden, head.weight, head.bias, read, targets, transform, dtype, keep)

@@ -26,8 +26,7 @@ def held_out(stepper: Stepper, plan: Plan, display: Display) -> tuple[Row, dict[
     display.phase("evaluating", len(packs))
     sums: measures.Sums = {"loss": (0.0, 0.0)}
     compared: list[Compared] = []
-    for number, (pack, batch) in enumerate(zip(packs, batches, strict=True)):
-        scored = stepper.scored(plan, pack, batch)
+    for number, scored in enumerate(stepper.scored(plan, packs, batches)):
         sums = measures.add(sums, losses.share(scored, statistics, norms)[1])
         compared += losses.comparisons(scored)
         display.advance(number + 1, len(packs))

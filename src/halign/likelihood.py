@@ -164,7 +164,7 @@ def _each(
     found: dict[Slot, T] = {}
     try:
         for pack in plan.pack(range(len(items))):
-            batch = tree_batch(plan.paths(pack), pad_id=pad_id, flat=flat, leaves=not reading)
+            batch = tree_batch(plan.paths(pack), pad_id=pad_id, flat=flat, leaves=not reading, picked=reading)
             with _precision(policy.device, dtype):
                 scores: Scores = scorer(batch.to(policy.device), likeliest=reading)
             found |= dict(zip(pack.slots, read(scores), strict=True))

@@ -98,6 +98,7 @@ class Plan:
         mismatch: draw a mismatched completion per item (KTO).
         spare: items whose completions serve as mismatched ones where ``items`` are of a single conversation.
         ranks: number of processes.
+        lanes: packs that a process takes through the model at once (``halign.lanes``).
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Plan:
         mismatch: bool = False,
         spare: Sequence[Item] = (),
         ranks: int = 1,
+        lanes: int = 1,
     ) -> None:
         self.items = items
         self.batch_items = min(batch_items, max(1, len(items)))
@@ -122,7 +124,7 @@ class Plan:
         self.seed = seed
         self.shuffle = shuffle
         self.separate, self.flat = separate, flat
-        self.ranks = ranks
+        self.ranks, self.lanes = ranks, lanes
         self.steps_per_epoch = max(1, -(-len(items) // self.batch_items)) if items else 0
         wanted = max(1, round(epochs * self.steps_per_epoch)) if items else 0
         self.steps = min(wanted, max_steps) if max_steps is not None else wanted
@@ -176,7 +178,7 @@ class Plan:
         for group in self._groups(chosen):
             rows += self._rows([self._unit(i, mismatched) for i in group])
         return (
-            _fill_flat(rows, self.max_tokens, self.ranks)
+            _fill_flat(rows, self.max_tokens, self.ranks * self.lanes)
             if self.flat
             else _fill_padded(rows, self.max_tokens)
         )
@@ -303,18 +305,18 @@ def _fill_padded(rows: list[Row], max_tokens: int) -> list[Pack]:
     return [*packs, Pack(tuple(current))] if current else packs
 
 
-def _fill_flat(rows: list[Row], max_tokens: int, ranks: int) -> list[Pack]:
-    """Rows end to end: as few packs as will do, in a multiple of the ranks unless they would get small, of nearly equal size, the
-    largest first."""
+def _fill_flat(rows: list[Row], max_tokens: int, abreast: int) -> list[Pack]:
+    """Rows end to end: as few packs as will do, in a multiple of what is computed at once (on ranks, in lanes) unless they would
+    get small, of nearly equal size, the largest first."""
     widest_first = sorted(rows, key=lambda r: -r[0])
     total = sum(width for width, _ in rows)
     needed = max(1, -(-total // max_tokens))
-    count = max(needed, min(-(-needed // ranks) * ranks, total // SMALL_PACK))
+    count = max(needed, min(-(-needed // abreast) * abreast, total // SMALL_PACK))
     while True:
-        bins = [held for held in _level(widest_first, count) if held]
+        bins = _evened([held for held in _level(widest_first, count) if held])
         if all(len(held) == 1 or _load(held) <= max_tokens for held in bins):
             return [Pack(tuple(row for _, row in held)) for held in sorted(bins, key=_load, reverse=True)]
-        count = max(count + ranks, count * 21 // 20)
+        count = max(count + abreast, count * 21 // 20)
 
 
 def _level(heaviest_first: Iterable[tuple[int, T]], count: int) -> list[list[tuple[int, T]]]:
@@ -325,6 +327,27 @@ def _level(heaviest_first: Iterable[tuple[int, T]], count: int) -> list[list[tup
         load, number = heap[0]
         heapq.heapreplace(heap, (load + weighed[0], number))
         bins[number].append(weighed)
+    return bins
+
+
+def _evened(bins: list[list[tuple[int, T]]]) -> list[list[tuple[int, T]]]:
+    """Loads closer to each other: as long as it helps, the heaviest bin gives a thing to the lightest, or takes one for it."""
+    for _ in range(len(bins)):
+        heavy, light = max(bins, key=_load), min(bins, key=_load)
+        gap, choices = _load(heavy) - _load(light), [(0, None), *((w, i) for i, (w, _) in enumerate(light))]
+        moves = [
+            (abs(gap - 2 * (own - other)), given, taken)
+            for given, (own, _) in enumerate(heavy)
+            for other, taken in choices
+            if 0 < own - other < gap
+        ]
+        if not moves:
+            break
+        _, given, taken = min(moves, key=lambda m: m[0])
+        moved = heavy.pop(given)
+        if taken is not None:
+            heavy.append(light.pop(taken))
+        light.append(moved)
     return bins
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ from halign.trie import TreeBatch
 
 Score = Callable[[nn.Module, TreeBatch], Scores]
 Batch = Callable[[Plan, Pack], TreeBatch]
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""``map``, or what does the same faster."""
 
 
 class CachedReference:
@@ -54,6 +57,7 @@ class CachedReference:
         batch: Batch,
         precision: str,
         progress: Callable[[int, int], None] = lambda done, total: None,
+        each: Each = map,
         rank: int = 0,
         ranks: int = 1,
         gather: Callable[[list[dict[Slot, np.ndarray]]], list[dict[Slot, np.ndarray]]] = lambda x: x,
@@ -67,10 +71,11 @@ class CachedReference:
         if plan.mismatched:
             packs += plan.pack(used, mismatched=True)
         found: dict[Slot, np.ndarray] = {}
-        for number, pack in enumerate(packs):
-            if number % ranks == rank:
-                found |= _by_slot(pack, score(model, batch(plan, pack)))
-            progress(number + 1, len(packs))
+        mine = packs[rank::ranks]
+        scored = each(lambda pack: _by_slot(pack, score(model, batch(plan, pack))), mine)
+        for done, part in enumerate(scored, 1):
+            found |= part
+            progress(min(done * ranks, len(packs)), len(packs))
         for part in gather([found]):
             found |= part
         if rank == 0:
@@ -104,11 +109,15 @@ class LiveReference:
         kept = [(p, p.detach().clone()) for p in (part or model).parameters() if p.requires_grad]
         return cls(model, score, lambda: _exchanged(kept))
 
-    @torch.no_grad()
     def __call__(self, plan: Plan, pack: Pack, batch: TreeBatch) -> Tensor:
         """Token log-probabilities in the order of ``Scores.token_logps``, float32 [G]."""
+        return self.all([batch])[0]
+
+    @torch.no_grad()
+    def all(self, batches: Sequence[TreeBatch], each: Each = map) -> list[Tensor]:
+        """The same of several batches; ``each`` (``Lanes.map``) may do them at once, since all find the model switched."""
         with self._as_reference():
-            return self.score(self.model, batch).token_logps
+            return list(each(lambda batch: self.score(self.model, batch).token_logps, batches))
 
     def distributions(self, batch: TreeBatch) -> Distributions:
         """Whole next-token distributions, for ``Scorer.forward(against=)``."""

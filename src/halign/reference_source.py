@@ -65,6 +65,7 @@ def _computed(stepper: Stepper, plan: Plan, settings: TrainSettings, display: Di
             batch=stepper.batch,
             precision=settings.dtype,
             progress=display.advance,
+            each=stepper.lanes.map,
             rank=stepper.processes.rank,
             ranks=stepper.processes.ranks,
             gather=stepper.processes.gathered,

@@ -66,6 +66,12 @@ class TrainSettings(BaseModel):
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory"
     )
+    lanes: int | None = Field(
+        None,
+        gt=0,
+        description="forward passes at once, each on its share of the processor's cores; unset: one per core where the model is "
+        "small, else 1. Every one takes the memory of its activations",
+    )
     separate: bool = Field(False, description="encode every path apart: the plain way, for comparison")
 
     adapter: Literal["lora", "rslora", "dora", "adalora", "prompt", "prefix"] | None = Field(

@@ -153,6 +153,7 @@ def tree_batch(
     multiple: int = 8,
     flat: bool = False,
     leaves: bool = True,
+    picked: bool = False,
 ) -> TreeBatch:
     """Lay out tries. Responses are numbered trie after trie, path after path.
 
@@ -162,7 +163,8 @@ def tree_batch(
         multiple: T is rounded up to a multiple of this (kernels like it); for a flat batch to ``FLAT_MULTIPLE``.
         flat: all tries end to end in one row, instead of one row each.
         leaves: lay out the paths' last tokens too. What is only predicted need not be read: without them a path may be one token
-            longer than the model has positions, and single-token choices cost nothing.
+            longer than the model has positions, and single-token choices cost nothing. Only a value head reads there.
+        picked: of a flat batch: attention picks out the keys that can be seen (``TreeBatch.picked``).
 
     Raises:
         ValueError: if a path has no prompt (its first response token would have no parent to be predicted from).
@@ -205,7 +207,7 @@ def tree_batch(
         distinct_tokens=sum(sizes),
         flat_tokens=sum(len(p) for row in rows for p in row),
         segments=tuple(zip(starts, sizes, strict=True)) if flat else (),
-        picked=flat and not leaves,
+        picked=flat and picked,
     )
 
 

@@ -127,7 +127,7 @@ def test_soft_pairs_stay_soft(tokenizer: Any, tmp_path: Path) -> None:
     assert [i.values["preference"] for i in trainer.plan.items] == [0.7, 0.5, 0.0]
     pack = trainer.plan.pack(range(3))[0]
     seen = trainer.losses.comparisons(
-        trainer.stepper.scored(trainer.plan, pack, trainer.batch(trainer.plan, pack))
+        next(trainer.stepper.scored(trainer.plan, [pack], [trainer.batch(trainer.plan, pack)]))
     )
     lengths = [[len(p.response) for p in i.paths] for i in trainer.plan.items]
     assert sorted((c.length, c.other_length) for c in seen) == sorted(

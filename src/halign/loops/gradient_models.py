@@ -13,6 +13,7 @@ from halign import optimizers
 from halign.checkpoints import Part, random_state, set_random_state
 from halign.critics import make_critic
 from halign.equip import build_optimizers, equip
+from halign.lanes import Lanes, lanes_for
 from halign.loops import gradient_log, one_trunk
 from halign.loops.contract import Task
 from halign.loops.policy_gradient import PolicyGradient
@@ -65,13 +66,22 @@ def make_ready(
         built += optimizers.build(critic, "adamw", learning_rate=rate or 0.0)
     losses = method.losses(getattr(s, "pretrain_weight", 0.0))
     pad = policy.tokenizer.pad_token_id or 0
-    stepper = Stepper(equipped.scorer, built, losses, accelerator, clip=s.gradient_clip, pad_id=pad)
+    alone = critic is not None or train.dropout or train.lora_dropout or accelerator.num_processes > 1
+    lanes = Lanes(1 if alone else lanes_for(policy.model))
+    stepper = Stepper(
+        equipped.scorer, built, losses, accelerator, clip=s.gradient_clip, pad_id=pad, lanes=lanes
+    )
     shared = ""
     if share:
         one_trunk.follow(task.reward, policy, accelerator.device)
         shared = one_trunk.told(policy, task.reward, critic)
     reference = reference_of(stepper, policy.model, equipped.fresh_adapters)
-    packing = {"max_tokens": s.max_tokens, "flat": equipped.flat, "separate": equipped.separate}
+    packing = {
+        "max_tokens": s.max_tokens,
+        "flat": equipped.flat,
+        "separate": equipped.separate,
+        "lanes": lanes.count,
+    }
     collector = Collector(policy, renderer, stepper, reference, attention, packing, s.dtype == "bf16")
     return Models(stepper, critic, collector, shared)
 
