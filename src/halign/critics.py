@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from halign.adapters.build import add_adapters
 from halign.adapters.sharing import copy_of, share_trunk
+from halign.casts import linear_fp32
 from halign.errors import HalignError
 from halign.last_layer import read_last_layer
 from halign.lean import lean_layers
@@ -19,7 +20,7 @@ from halign.rewards.facts import Facts
 from halign.rewards.model import RewardModel
 from halign.rewards.protocol import LearnedReward
 from halign.rewards.starting import from_causal
-from halign.scoring import ValueScorer, linear_fp32, unwrap
+from halign.scoring import ValueScorer, unwrap
 from halign.train_settings import TrainSettings
 from halign.trie import TreeBatch
 

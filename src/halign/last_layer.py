@@ -1,9 +1,10 @@
 """The last decoder layer at the positions that are read, and nowhere else.
 
-All other positions matter to it as keys and values only; nobody uses its output there. So everything after attention (residual,
-norms, feed-forward layer, the backbone's final norm) is computed where a scorer reads, which is less than half of the tokens.
-Whether a layer can do so is measured: its children are joined as decoder layers usually are, and the model's hidden states must
-then be its own on a random batch. All other models are left alone, as is every pass of which nobody says where it is read.
+All other positions matter to it as keys and values only; nobody uses its output there. So queries, attention and everything
+after it (residual, norms, feed-forward layer, the backbone's final norm) are computed where a scorer reads, which is less than
+half of the tokens. Whether a layer can do so is measured: its children are joined as decoder layers usually are, and the model's
+hidden states must then be its own on a random batch; if they are not, the same without restricting attention. All other models
+are left alone, as is every pass of which nobody says where it is read.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from types import MethodType
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from halign.probe import probe_paths
-from halign.reading import Reading, current
+from halign.reading import Reading, attend, attending, current
 from halign.scoring import Scorer, backbone, unwrap
 from halign.trie import TreeBatch, tree_batch
 
@@ -49,15 +50,44 @@ def read_last_layer(scorer: Scorer) -> Callable[[], None]:
         return lambda: None
     batch = _random_batch(scorer)
     expected = _outcome(scorer, batch)
-    layer.forward = MethodType(_forward(layer, norms), layer)
-
-    def undo() -> None:
-        del layer.forward
-
-    if not _same(_outcome(scorer, batch), expected):
+    for replaced in (_with_queries(layer, norms), _without_queries(layer, norms)):
+        for module, forward in replaced:
+            module.forward = MethodType(forward, module)
+        undo = partial(_undo, [module for module, _ in replaced])
+        if _same(_outcome(scorer, batch), expected):
+            return undo
         undo()
-        return lambda: None
-    return undo
+    return lambda: None
+
+
+def _undo(changed: list[nn.Module]) -> None:
+    for module in changed:
+        del module.forward
+
+
+Replaced = list[tuple[nn.Module, Callable[..., Any]]]
+"""Modules, and what is to be their forward."""
+
+
+def _without_queries(layer: nn.Module, norms: Norms) -> Replaced:
+    return [(layer, _layer_forward(layer, norms, False))]
+
+
+def _with_queries(layer: Any, norms: Norms) -> Replaced:
+    """With attention restricted too, where it has projections of queries and of the output that are modules."""
+    queries, output = (getattr(layer.self_attn, name, None) for name in ("q_proj", "o_proj"))
+    if not (_is_free(queries) and _is_free(output)):
+        return _without_queries(layer, norms)
+    return [
+        (layer, _layer_forward(layer, norms, True)),
+        (queries, _query_forward(queries)),
+        (output, _output_forward(output)),
+    ]
+
+
+def _is_free(module: Any) -> TypeGuard[nn.Module]:
+    """A module whose forward nobody has replaced."""
+    return isinstance(module, nn.Module) and "forward" not in vars(module)
 
 
 def _last_layer(model: nn.Module) -> nn.Module | None:
@@ -66,7 +96,7 @@ def _last_layer(model: nn.Module) -> nn.Module | None:
         layers = getattr(backbone(model), "layers", None)
     except TypeError:
         return None
-    if not isinstance(layers, nn.ModuleList) or not len(layers) or "forward" in vars(layers[-1]):
+    if not isinstance(layers, nn.ModuleList) or not len(layers) or not _is_free(layers[-1]):
         return None
     if any(p.dtype != torch.float32 for p in model.parameters()):
         return None
@@ -98,7 +128,8 @@ def _is_off(child: nn.Module) -> bool:
     return not getattr(child, "p", 0.0)
 
 
-def _forward(layer: nn.Module, norms: Norms) -> Callable[..., Any]:
+def _layer_forward(layer: nn.Module, norms: Norms, queries: bool) -> Callable[..., Any]:
+    """The layer's forward that hears of positions. ``queries``: so do the ends of its attention."""
     plain = type(layer).forward
 
     def forward(self: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -106,7 +137,7 @@ def _forward(layer: nn.Module, norms: Norms) -> Callable[..., Any]:
         if reading is None or args or kwargs.get("past_key_values") is not None:
             return plain(self, hidden_states, *args, **kwargs)
         reading.picked = True
-        compute = partial(_at_rows, self, norms, reading, kwargs)
+        compute = partial(_at_rows, self, norms, reading, queries, kwargs)
         if self.training and getattr(self, "gradient_checkpointing", False):
             return self._gradient_checkpointing_func(compute, hidden_states)
         return compute(hidden_states)
@@ -114,12 +145,39 @@ def _forward(layer: nn.Module, norms: Norms) -> Callable[..., Any]:
     return forward
 
 
-def _at_rows(layer: Any, norms: Norms, reading: Reading, kwargs: dict[str, Any], x: Tensor) -> Tensor:
+def _at_rows(
+    layer: Any, norms: Norms, reading: Reading, queries: bool, kwargs: dict[str, Any], x: Tensor
+) -> Tensor:
     """The layer's output at the rows read, [1, N, d], from its input [B, T, d]."""
     before, after, before_ff, after_ff = (getattr(layer, n) if n else _as_it_is for n in norms)
-    attended = layer.self_attn(hidden_states=before(x), **kwargs)[0]
-    x = reading.pick(x) + after(reading.pick(attended))
+    with attend(reading if queries else None):
+        attended = layer.self_attn(hidden_states=before(x), **kwargs)[0]
+    x = reading.pick(x) + after(attended if queries else reading.pick(attended))
     return x + after_ff(layer.mlp(before_ff(x)))
+
+
+def _query_forward(module: nn.Module) -> Callable[..., Tensor]:
+    """Queries [B, T, d] of the rows read, zero elsewhere: the attention around it counts on all rows."""
+    plain = type(module).forward
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        reading = attending()
+        if reading is None:
+            return plain(self, x)
+        return reading.spread(plain(self, reading.pick(x)), *x.shape[:-1])
+
+    return forward
+
+
+def _output_forward(module: nn.Module) -> Callable[..., Tensor]:
+    """The projection of attention's output [B, T, d] at the rows read: [1, N, d]."""
+    plain = type(module).forward
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        reading = attending()
+        return plain(self, x if reading is None else reading.pick(x))
+
+    return forward
 
 
 def _as_it_is(x: Tensor) -> Tensor:

@@ -5,7 +5,9 @@ It is said by way of a context variable, so that threads that run the same modul
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
@@ -19,21 +21,38 @@ MULTIPLE = 64
 class Reading:
     """The positions that one pass is read at.
 
+    Args:
+        at: int64 [M]; flat positions (row * T + column) in any order, also repeatedly.
+        positions: B * T.
+
     Attributes:
-        rows: int64 [N]; flat positions (row * T + column), those asked for and then some that fill up.
+        rows: int64 [N]; those positions and some more that fill up, each once, increasing. At least one, so that even where
+            none is read all weights have a gradient.
+        places: int64 [M]; where in ``rows`` those asked for are.
         picked: True once a layer has given hidden states of ``rows`` alone, [1, N, d] in place of [B, T, d].
     """
 
-    def __init__(self, rows: Tensor) -> None:
-        self.rows = rows
+    def __init__(self, at: Tensor, positions: int) -> None:
+        among = torch.zeros(positions, dtype=torch.bool, device=at.device)
+        among[at] = True
+        count = int(among.sum())
+        among[(~among).nonzero()[: max(1, -(-count // MULTIPLE)) * MULTIPLE - count, 0]] = True
+        self.rows = among.nonzero()[:, 0]
+        self.places = (among.cumsum(0) - 1)[at]
         self.picked = False
 
     def pick(self, x: Tensor) -> Tensor:
         """What stands at ``rows`` in [B, T, d]: [1, N, d]."""
         return x.reshape(-1, x.shape[-1]).index_select(0, self.rows)[None]
 
+    def spread(self, x: Tensor, *shape: int) -> Tensor:
+        """[1, N, d] at ``rows`` of [*shape, d], zero elsewhere."""
+        whole = x.new_zeros(math.prod(shape), x.shape[-1])
+        return whole.index_copy(0, self.rows, x[0]).view(*shape, x.shape[-1])
+
 
 _READING: ContextVar[Reading | None] = ContextVar("reading", default=None)
+_ATTENDING: ContextVar[Reading | None] = ContextVar("attending", default=None)
 
 
 def current() -> Reading | None:
@@ -41,24 +60,33 @@ def current() -> Reading | None:
     return _READING.get()
 
 
-def hidden_at(run: Callable[[], Tensor], at: Tensor) -> Tensor:
+def attending() -> Reading | None:
+    """The same, inside an attention whose output is used at these positions alone; None in all others."""
+    return _ATTENDING.get()
+
+
+@contextmanager
+def attend(reading: Reading | None) -> Iterator[None]:
+    """For the time of one attention: of its output these positions alone will be used."""
+    token = _ATTENDING.set(reading)
+    try:
+        yield
+    finally:
+        _ATTENDING.reset(token)
+
+
+def hidden_at(run: Callable[[], Tensor], at: Tensor, positions: int) -> Tensor:
     """Hidden states at flat positions, [M, d].
 
     Args:
         run: makes a pass, which gives hidden states of all positions [B, T, d], or of those said to its layers (``Reading``).
         at: int64 [M], in any order, also repeatedly.
+        positions: B * T.
     """
-    reading = Reading(_filled(at))
+    reading = Reading(at, positions)
     token = _READING.set(reading)
     try:
         hidden = run()
     finally:
         _READING.reset(token)
-    flat = hidden.reshape(-1, hidden.shape[-1])
-    return flat[: len(at)] if reading.picked else flat[at]
-
-
-def _filled(at: Tensor) -> Tensor:
-    """At least one position, so that even where none is read all weights have a gradient."""
-    count = max(1, -(-len(at) // MULTIPLE)) * MULTIPLE
-    return torch.cat([at, at.new_zeros(count - len(at))])
+    return hidden.reshape(-1, hidden.shape[-1]).index_select(0, reading.places if reading.picked else at)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from halign.adapters.virtual import prepend
 from halign.attention import MaskScheme, model_masks
-from halign.casts import SharedCasts
+from halign.casts import SharedCasts, linear_fp32
 from halign.head import LogitTransform, head_logps
 from halign.head_kl import Distributions, head_kl
 from halign.head_readings import head_entropy, head_likeliest
@@ -194,8 +194,9 @@ class Scorer(nn.Module):
     def _hidden(self, batch: TreeBatch, at: Tensor) -> Tensor:
         """Hidden states at these flat positions, [M, d]."""
         inputs, ahead = prepend(self.model, self._inputs(batch))
-        places = at + (at // batch.input_ids.shape[1] + 1) * ahead if ahead else at
-        return hidden_at(lambda: backbone(self.model)(**inputs).last_hidden_state, places)
+        rows, width = batch.input_ids.shape
+        at = at + (at // width + 1) * ahead
+        return hidden_at(lambda: backbone(self.model)(**inputs).last_hidden_state, at, rows * (width + ahead))
 
     def _inputs(self, batch: TreeBatch) -> dict[str, Any]:
         inputs: dict[str, Any] = {"input_ids": batch.input_ids, "use_cache": False}
@@ -258,13 +259,6 @@ class ValueScorer(Scorer):
         with self._products(batch):
             hidden = self._hidden(batch, positions)
         return linear_fp32(head, hidden)
-
-
-def linear_fp32(head: Any, hidden: Tensor) -> Tensor:
-    """What a linear layer makes of hidden states [M, d], computed in fp32 whatever surrounds it: float32 [M, k]."""
-    with torch.autocast(hidden.device.type, enabled=False):
-        bias = None if head.bias is None else head.bias.float()
-        return nn.functional.linear(hidden.float(), head.weight.float(), bias)
 
 
 def make_scorer(
