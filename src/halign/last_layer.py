@@ -187,7 +187,7 @@ def _as_it_is(x: Tensor) -> Tensor:
 def _random_batch(scorer: Scorer) -> TreeBatch:
     """Tries that branch, as the scorer takes them, of random tokens."""
     model = unwrap(scorer.model)
-    paths = probe_paths(min(_VOCABULARY, model.get_input_embeddings().num_embeddings))
+    paths = probe_paths(min(_VOCABULARY, model.config.get_text_config().vocab_size))
     if scorer.scheme.shares:
         batch = tree_batch(
             [paths[:2] + paths[3:], paths[2:3] + paths[:3]], flat=scorer.scheme.kernel == "trie"
