@@ -15,6 +15,7 @@ import torch
 import transformers
 
 from halign.items import Path
+from halign.last_layer import read_last_layer
 from halign.lean import lean_layers
 from halign.probe import Capability, probe
 from halign.scoring import Scorer
@@ -165,10 +166,12 @@ def compare(model: Any, capability: Capability, rows: list[list[Path]], flat: bo
     expected = gradients(model, sum(w * a.sum() for w, a in zip(weights, apart, strict=True)))
     shares = capability.scheme.shares
     batch = tree_batch(rows if shares else [[p] for p in paths], flat=flat and shares)
-    undo = lean_layers(model)  # as in training
-    scores = Scorer(model, capability.scheme, capability.transform)(batch)
+    scorer = Scorer(model, capability.scheme, capability.transform)
+    undo = lean_layers(model), read_last_layer(scorer)  # as in training
+    scores = scorer(batch)
     found = gradients(model, (weights * scores.logps).sum())
-    undo()
+    for put_back in undo:
+        put_back()
     assert found.keys() == expected.keys()
     value = float((scores.token_logps - torch.cat(apart)).detach().abs().max())
     assert torch.allclose(scores.logps, torch.stack([a.sum() for a in apart]), atol=1e-4)

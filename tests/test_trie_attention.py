@@ -8,7 +8,7 @@ import torch
 
 from halign.items import Path
 from halign.trie import TreeBatch, tree_batch, visible
-from halign.trie_attention import KEYS, QUERIES, _TrieAttention, build_blocks
+from halign.trie_attention import KEYS, QUERIES, Block, _TrieAttention, build_blocks
 
 
 def bushes(seed: int = 0) -> list[list[Path]]:
@@ -25,9 +25,11 @@ def bushes(seed: int = 0) -> list[list[Path]]:
     return [[Path(np.array(p[:1]), np.array(p[1:])) for p in row] for row in rows]
 
 
-def blocks_of(batch: TreeBatch, picked: bool, window: int | None = None) -> tuple:  # type: ignore[type-arg]
+def blocks_of(
+    batch: TreeBatch, picked: bool, window: int | None = None, rows: torch.Tensor | None = None
+) -> tuple[Block, ...]:
     ends, positions = batch.subtree_end[0], batch.position_ids[0]
-    return build_blocks(ends, positions, batch.segments, window=window, picked=picked)
+    return build_blocks(ends, positions, batch.segments, window=window, picked=picked, rows=rows)
 
 
 @pytest.mark.parametrize("window", [None, 25])
@@ -48,6 +50,27 @@ def test_output_and_gradients_are_those_of_a_dense_softmax(picked: bool, window:
         assert torch.allclose(a, b, atol=1e-4)
 
 
+@pytest.mark.parametrize("window", [None, 25])
+@pytest.mark.parametrize("picked", [False, True])
+def test_some_queries_get_what_they_get_among_all(picked: bool, window: int | None) -> None:
+    batch = tree_batch(bushes(), flat=True)
+    width, torch_rng = batch.input_ids.shape[1], torch.Generator().manual_seed(0)
+    rows = torch.randperm(width, generator=torch_rng)[: width // 3].sort().values
+    q, k, v = (torch.randn(2, width, 8, generator=torch_rng, requires_grad=True) for _ in range(3))
+    mask = visible(batch.subtree_end, batch.position_ids, window=window)[0, 0]
+    dense = torch.softmax((q @ k.transpose(1, 2)).masked_fill(~mask, float("-inf")), -1) @ v
+    expected = dense.transpose(0, 1)[rows]
+    blocks = blocks_of(batch, picked, window, rows)
+    found = _TrieAttention.apply(q[:, rows].contiguous(), k, v, blocks)
+    assert sum(b.mask.numel() for b in blocks) < 0.6 * sum(b.mask.numel() for b in blocks_of(batch, picked))
+    assert torch.allclose(found, expected, atol=1e-5)
+    pull = torch.randn(found.shape, generator=torch_rng)
+    mine = torch.autograd.grad((found * pull).sum(), (q, k, v))
+    wanted = torch.autograd.grad((expected * pull).sum(), (q, k, v))
+    for a, b in zip(mine, wanted, strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
+
+
 def test_picked_keys_are_few_and_lie_on_the_grid() -> None:
     batch = tree_batch(bushes(), flat=True)
     whole, picked = blocks_of(batch, False), blocks_of(batch, True)
@@ -55,6 +78,7 @@ def test_picked_keys_are_few_and_lie_on_the_grid() -> None:
     assert chosen
     assert all(b.keys is None for b in whole)
     for b in chosen:
+        assert b.keys is not None
         keys = b.keys.tolist()
         assert keys == sorted(set(keys))
         assert len(keys) % KEYS == 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -108,7 +109,8 @@ def model_masks(
 
 
 def _trie_mask(batch: TreeBatch, reach: Reach, dtype: torch.dtype) -> Tensor:
-    blocks = build_blocks(
+    blocks = partial(
+        build_blocks,
         batch.subtree_end[0],
         batch.position_ids[0],
         batch.segments,
@@ -117,7 +119,7 @@ def _trie_mask(batch: TreeBatch, reach: Reach, dtype: torch.dtype) -> Tensor:
         dtype=dtype,
         picked=batch.picked,
     )
-    return placeholder(batch.input_ids.shape[1], blocks, batch.input_ids.device)
+    return placeholder(batch.input_ids.shape[1], blocks(), batch.input_ids.device, lambda r: blocks(rows=r))
 
 
 def _dense_mask(batch: TreeBatch, reach: Reach, additive: bool, dtype: torch.dtype) -> Tensor:

@@ -1,4 +1,4 @@
-"""Under autocast: convert once what autocast would convert again and again.
+"""Under autocast: convert once what autocast would convert again and again, or not at all.
 
 Autocast converts the input of every linear layer from float32, so queries, keys and values convert the same hidden states three
 times, and their gradients back three times. (Rotary tables would be another saving, but in bf16 they add half as much error again
@@ -7,8 +7,10 @@ as everything else together; docs/log.md.)
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from halign.products import LinearMode
 
@@ -30,3 +32,10 @@ class SharedCasts(LinearMode):
         if self._last is None or self._last[0] is not x or self._last[1] != x._version:
             self._last = (x, x._version, x.to(torch.get_autocast_dtype(x.device.type)))
         return self._last[2]
+
+
+def linear_fp32(head: Any, hidden: Tensor) -> Tensor:
+    """What a linear layer makes of hidden states [M, d], computed in fp32 whatever surrounds it: float32 [M, k]."""
+    with torch.autocast(hidden.device.type, enabled=False):
+        bias = None if head.bias is None else head.bias.float()
+        return nn.functional.linear(hidden.float(), head.weight.float(), bias)

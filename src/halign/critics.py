@@ -11,14 +11,16 @@ from torch import Tensor, nn
 
 from halign.adapters.build import add_adapters
 from halign.adapters.sharing import copy_of, share_trunk
+from halign.casts import linear_fp32
 from halign.errors import HalignError
+from halign.last_layer import read_last_layer
 from halign.lean import lean_layers
 from halign.models import Policy, checkpoint_gradients, disable_dropout
 from halign.rewards.facts import Facts
 from halign.rewards.model import RewardModel
 from halign.rewards.protocol import LearnedReward
 from halign.rewards.starting import from_causal
-from halign.scoring import ValueScorer, linear_fp32, unwrap
+from halign.scoring import ValueScorer, unwrap
 from halign.train_settings import TrainSettings
 from halign.trie import TreeBatch
 
@@ -112,7 +114,9 @@ def make_critic(
     undo.callback(disable_dropout(model.model))
     undo.callback(lean_layers(model.model, checkpointed=checkpointed))
     model.model.train()  # or layers would not be checkpointed
-    return SeparateCritic(model)
+    made = SeparateCritic(model)
+    undo.callback(read_last_layer(made.scorer))
+    return made
 
 
 def _own_model(

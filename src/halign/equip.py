@@ -11,6 +11,7 @@ from halign import optimizers
 from halign.adapters.build import add_adapters, check_adapters, has_adapters
 from halign.attention import MaskScheme
 from halign.errors import HalignError
+from halign.last_layer import read_last_layer
 from halign.lean import lean_layers
 from halign.models import Policy, checkpoint_gradients, disable_dropout
 from halign.probe import with_adapters
@@ -66,6 +67,8 @@ def equip(
     scheme = _scheme(capability.scheme, s)
     separate = s.separate or not scheme.shares
     scorer = make_scorer(model, scheme, capability.transform, critic)
+    if not s.dropout:
+        undo.callback(read_last_layer(scorer))
     return Equipped(scorer, fresh, separate, scheme.kernel == "trie" and not separate)
 
 

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from halign.adapters.virtual import prepend
 from halign.attention import MaskScheme, model_masks
-from halign.casts import SharedCasts
+from halign.casts import SharedCasts, linear_fp32
 from halign.head import LogitTransform, head_logps
 from halign.head_kl import Distributions, head_kl
 from halign.head_readings import head_entropy, head_likeliest
 from halign.products import faster_linear
+from halign.reading import hidden_at
 from halign.trie import TreeBatch
 from halign.trie_attention import NAME
 
@@ -171,8 +172,7 @@ class Scorer(nn.Module):
         Raises:
             HalignError: if the head is no plain linear layer.
         """
-        with self._products(batch):
-            return Distributions.of(self._head(), self._hidden(batch, batch.read_at), self.transform)
+        return Distributions.of(self._head(), self.hidden(batch, batch.read_at), self.transform)
 
     def _check(self, batch: TreeBatch) -> None:
         if not batch.causal and not self.scheme.shares:
@@ -185,12 +185,18 @@ class Scorer(nn.Module):
         head: nn.Module = in_use(unwrap(self.model).get_output_embeddings())
         return head
 
+    @torch.no_grad()
+    def hidden(self, batch: TreeBatch, at: Tensor) -> Tensor:
+        """Hidden states that the head reads at these flat positions of a batch, [M, d]; detached."""
+        with self._products(batch):
+            return self._hidden(batch, at)
+
     def _hidden(self, batch: TreeBatch, at: Tensor) -> Tensor:
         """Hidden states at these flat positions, [M, d]."""
         inputs, ahead = prepend(self.model, self._inputs(batch))
-        hidden = backbone(self.model)(**inputs).last_hidden_state[:, ahead:]
-        read: Tensor = hidden.reshape(-1, hidden.shape[-1])[at]
-        return read
+        rows, width = batch.input_ids.shape
+        at = at + (at // width + 1) * ahead
+        return hidden_at(lambda: backbone(self.model)(**inputs).last_hidden_state, at, rows * (width + ahead))
 
     def _inputs(self, batch: TreeBatch) -> dict[str, Any]:
         inputs: dict[str, Any] = {"input_ids": batch.input_ids, "use_cache": False}
@@ -253,13 +259,6 @@ class ValueScorer(Scorer):
         with self._products(batch):
             hidden = self._hidden(batch, positions)
         return linear_fp32(head, hidden)
-
-
-def linear_fp32(head: Any, hidden: Tensor) -> Tensor:
-    """What a linear layer makes of hidden states [M, d], computed in fp32 whatever surrounds it: float32 [M, k]."""
-    with torch.autocast(hidden.device.type, enabled=False):
-        bias = None if head.bias is None else head.bias.float()
-        return nn.functional.linear(hidden.float(), head.weight.float(), bias)
 
 
 def make_scorer(

@@ -12,6 +12,7 @@ model passes the placeholder through to its attention is for ``halign.probe`` to
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from halign.reading import attending
 
 NAME = "halign_trie"
 QUERIES = 128
@@ -34,14 +37,15 @@ KEPT_BYTES = 256 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Block:
-    """Queries [first, last) see keys [start, last) through an additive mask; or, where ``keys`` says which, those alone.
+    """Queries [first, last) see keys [start, end) through an additive mask; or, where ``keys`` says which, those alone.
 
     Attributes:
         mask: [last - first, keys], zero or minus infinity.
-        keys: int64, places in the row; None: [start, last).
+        keys: int64, places in the row; None: [start, end).
     """
 
     start: int
+    end: int
     first: int
     last: int
     mask: Tensor
@@ -50,13 +54,13 @@ class Block:
     def of(self, x: Tensor) -> Tensor:
         """The block's keys, or their values, out of those of the row [H, T, D]; contiguous, since a product of a transposed slice
         would make its copy element by element."""
-        own = x[:, self.start : self.last] if self.keys is None else x.index_select(1, self.keys)
+        own = x[:, self.start : self.end] if self.keys is None else x.index_select(1, self.keys)
         return own.contiguous()
 
     def add_(self, total: Tensor, own: Tensor) -> None:
         """Add what belongs to the block's keys to what belongs to those of the row [H, T, D]."""
         if self.keys is None:
-            total[:, self.start : self.last] += own
+            total[:, self.start : self.end] += own
         else:
             total.index_add_(1, self.keys, own.to(total.dtype))
 
@@ -70,6 +74,7 @@ def build_blocks(
     chunk: int | None = None,
     dtype: torch.dtype = torch.float32,
     picked: bool = False,
+    rows: Tensor | None = None,
 ) -> tuple[Block, ...]:
     """Blocks of a flat row.
 
@@ -78,23 +83,26 @@ def build_blocks(
         segments: (start, length) of each trie, end to end from 0.
         window, chunk: as in ``halign.trie.visible``.
         picked: pick out the keys that a block can see, where they are few among those it would multiply with otherwise.
+        rows: int64 [N], increasing; the places in the row that are queries, whose blocks then count in ``rows``. None: all.
     """
     blocks = []
     row = torch.arange(len(subtree_end), device=subtree_end.device)
+    places = row if rows is None else rows
     starts = [start for start, _ in segments] + [sum(length for _, length in segments)]  # the last: padding
-    for first in range(0, len(row), QUERIES):
-        last = min(first + QUERIES, len(row))
-        start = starts[bisect_right(starts, first) - 1] // KEYS * KEYS
-        keys = _visible_keys(subtree_end, start, first, last) if picked else None
-        place = slice(start, last) if keys is None else keys
-        query, key = row[first:last, None], row[None, place]
+    for first in range(0, len(places), QUERIES):
+        own = places[first : first + QUERIES]
+        begin, end = int(own[0]), min(-(-(int(own[-1]) + 1) // KEYS) * KEYS, len(row))
+        start = starts[bisect_right(starts, begin) - 1] // KEYS * KEYS
+        keys = _visible_keys(subtree_end, start, begin, end) if picked else None
+        place = slice(start, end) if keys is None else keys
+        query, key = own[:, None], row[None, place]
         seen = (key <= query) & (query < subtree_end[None, place])
         if window is not None:
-            seen &= position_ids[first:last, None] - position_ids[None, place] < window
+            seen &= position_ids[own, None] - position_ids[None, place] < window
         if chunk is not None:
-            seen &= position_ids[first:last, None] // chunk == position_ids[None, place] // chunk
+            seen &= position_ids[own, None] // chunk == position_ids[None, place] // chunk
         mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
-        blocks.append(Block(start, first, last, mask, keys))
+        blocks.append(Block(start, end, first, first + len(own), mask, keys))
     return tuple(blocks)
 
 
@@ -112,15 +120,24 @@ def _visible_keys(subtree_end: Tensor, start: int, first: int, last: int) -> Ten
     return torch.cat([ahead.nonzero()[:, 0] + start, own])
 
 
-def placeholder(length: int, blocks: tuple[Block, ...], device: torch.device) -> Tensor:
-    """A [1, 1, T, T] mask of one element, expanded, that carries the blocks to the attention layers."""
+def placeholder(
+    length: int,
+    blocks: tuple[Block, ...],
+    device: torch.device,
+    blocks_at: Callable[[Tensor], tuple[Block, ...]] | None = None,
+) -> Tensor:
+    """A [1, 1, T, T] mask of one element, expanded, that carries the blocks to the attention layers.
+
+    Args:
+        blocks_at: makes the blocks of ``build_blocks(rows=)``, for a layer that is used at some positions alone.
+    """
     mask = torch.zeros((), dtype=torch.bool, device=device).expand(1, 1, length, length)
-    mask.halign_blocks = blocks  # type: ignore[attr-defined]
+    mask.halign_blocks, mask.halign_blocks_at = blocks, blocks_at  # type: ignore[attr-defined]
     return mask
 
 
 class _TrieAttention(torch.autograd.Function):
-    """softmax(q k^T + mask) v by blocks; q is scaled already. All tensors [H, T, D], the result [T, H, D]."""
+    """softmax(q k^T + mask) v by blocks; q is scaled already. q [H, N, D], k and v [H, T, D], the result [N, H, D]."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, blocks: tuple[Block, ...]) -> Tensor:
@@ -171,7 +188,8 @@ def trie_attention_forward(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """The attention interface of transformers: query [B, H, T, D], key and value [B, G, T, D] -> [B, T, H, D].
+    """The attention interface of transformers: query [B, H, T, D], key and value [B, G, T, D] -> [B, T, H, D]. Inside
+    ``reading.attend``, only the rows said there; the others are zero.
 
     Raises:
         NotImplementedError: for what this attention does not do (dropout, soft-capped scores, sinks, a mask that lost its
@@ -192,11 +210,18 @@ def trie_attention_forward(
     kind = query.device.type
     # rotary embeddings leave float32 behind; autocast would cast for SDPA, so here too
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else value.dtype
+    reading, blocks_at = attending(), getattr(attention_mask, "halign_blocks_at", None)
+    rows, asked = None, query[0]
+    if reading is not None and blocks_at is not None:
+        rows = reading.rows
+        asked, blocks = asked.index_select(1, rows), blocks_at(rows)
     q, k, v = (
-        (x[0] * s if s != 1 else x[0]).to(dtype).contiguous()
-        for x, s in ((query, scale), (key, 1), (value, 1))
+        (x * s if s != 1 else x).to(dtype).contiguous()
+        for x, s in ((asked, scale), (key[0], 1), (value[0], 1))
     )
     out: Tensor = _TrieAttention.apply(q, k, v, blocks)
+    if rows is not None:  # the model counts on all rows
+        out = out.new_zeros(query.shape[2], *out.shape[1:]).index_copy(0, rows, out)
     return out[None], None
 
 
