@@ -23,13 +23,18 @@ def test_tiny_numbers_are_zero() -> None:
 def test_freed_memory_is_used_again_without_new_pages() -> None:
     code = """
 import resource
+from halign.lanes import Lanes
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-def step():
-    return [torch.ones(1_000_000) for _ in range(20)]
-step(); step()
-before = faults()
-step()
-print(faults() - before)
+def step(lane=0):
+    [torch.ones(1_000_000) for _ in range(20)]
+    [torch.ones(6_000_000) for _ in range(4)]
+for lanes in (Lanes(1), Lanes(2)):
+    for _ in range(4): list(lanes.map(step, range(lanes.count)))
+    before = faults()
+    for _ in range(3): list(lanes.map(step, range(lanes.count)))
+    print(faults() - before)
 """
-    assert int(after_preparation(code)) < 2000  # of the 19,500 pages that a step fills
+    alone, side_by_side = map(int, after_preparation(code).split())
+    assert alone < 6000  # of the 128,000 pages that three steps fill
+    assert side_by_side < 40_000  # of 256,000; 74,000 if heaps went back

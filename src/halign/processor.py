@@ -17,9 +17,12 @@ import torch
 
 from halign.cores import cores
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h of glibc
 KEEP_FREED = 2**31 - 1
 """Bytes of freed memory that the process keeps for its next step (mallopt takes an int)."""
+HEAP_BYTES = 2**26
+"""A heap of a thread that is not the first one (glibc's HEAP_MAX_SIZE). It goes back to the kernel when nothing in it is in use,
+unless this much is to be kept in reserve; the reserve takes addresses, no memory."""
 FROM_HEAP = 2**25
 """Bytes up to which an allocation comes from the heap rather than from a mapping of its own."""
 
@@ -39,3 +42,4 @@ def prepare() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, FROM_HEAP)
         libc.mallopt(_M_TRIM_THRESHOLD, KEEP_FREED)
+        libc.mallopt(_M_TOP_PAD, HEAP_BYTES)
