@@ -103,7 +103,9 @@ def _forest(rows: Sequence[Sequence[Ids]]) -> tuple[TokenTrie, list[int]]:
         ends[previous_nodes] = count
         sizes.append(count - begun)
     numbers = numbers[:count]
-    positions = numbers + np.repeat(np.subtract(depth, first, dtype=np.int32), [len(tokens) for tokens in new])
+    positions = numbers + np.repeat(
+        np.subtract(depth, first, dtype=np.int32), [len(tokens) for tokens in new]
+    )
     parents = numbers - 1
     parents[first[1:]] = above[1:]
     return TokenTrie(np.concatenate(new), positions, ends[:count], parents, tuple(nodes)), sizes
@@ -243,7 +245,9 @@ def _supervised(
     for path, own in zip(paths, nodes, strict=True):
         first, said = len(path.prompt) - 1, path.response
         if first < 0:
-            raise ValueError("a path needs at least one prompt token: its first response token has no predecessor")
+            raise ValueError(
+                "a path needs at least one prompt token: its first response token has no predecessor"
+            )
         before = own[first : first + len(said)]
         if path.loss_mask is not None:
             counts = np.asarray(path.loss_mask, dtype=bool)
@@ -258,8 +262,8 @@ def _supervised(
 def _distinct(
     parent: np.ndarray, token: np.ndarray, positions: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct supervised tokens in the order of their parents, which are below ``positions``: the parents, each once; the tokens'
-    ids; the parent of each; and the index of each response token among them. All int64."""
+    """Distinct supervised tokens in the order of their parents, which are below ``positions``: the parents, each once;
+    the tokens' ids; the parent of each; the index of each response token among them. All int64."""
     edges, gather = np.unique(parent << 32 | token, return_inverse=True)
     parents = edges >> 32
     read = np.zeros(positions, dtype=np.int64)

@@ -40,7 +40,9 @@ class Trunks:
             self._groups = None
             return False
         group, prompt = self._groups[match[1]], _beginnings(example.prompt.messages)
-        if group and not _nested((group[-1], prompt)):  # of single rows with numbered names the second says so
+        if group and not _nested(
+            (group[-1], prompt)
+        ):  # of single rows with numbered names the second says so
             self._groups = None
             return False
         group.append(prompt)
