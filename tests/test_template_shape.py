@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Sequence
 
 import pytest
 
@@ -119,9 +120,12 @@ def test_a_template_runs_once_for_all_dialogues_of_the_same_roles(monkeypatch: p
     monkeypatch.setattr(ours, "_compared", 8)
     runs: list[bool] = []
     run = ours._run
-    monkeypatch.setattr(
-        ours, "_run", lambda messages, generate: runs.append(generate) or run(messages, generate)
-    )
+
+    def counted(messages: Sequence[Message], generate: bool) -> str:
+        runs.append(generate)
+        return run(messages, generate)
+
+    monkeypatch.setattr(ours, "_run", counted)
     for i in range(10):
         messages = [Message("user", f"question {i}"), Message("assistant", f"answer {i}")]
         text = ours.render(messages)

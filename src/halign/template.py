@@ -57,7 +57,7 @@ class ChatTemplate:
         self._tokenizer, self._fold = tokenizer, fold
         self.exists = bool(getattr(tokenizer, "chat_template", None))
         self._arguments = dict(arguments)
-        self._compiled, self._text = _compiled(tokenizer), getattr(tokenizer, "chat_template", None)
+        self._compiled, self._text = _compiled(tokenizer), str(getattr(tokenizer, "chat_template", None))
         self._globals = dict(self._compiled.globals) if self._compiled is not None else {}
         self._variables = {**getattr(tokenizer, "special_tokens_map", {}), **self._arguments}
         plain = (str, int, float, bool, type(None))
