@@ -156,7 +156,7 @@ def measure(name: str, model: str, repeats: int = 3, threads: int = 1, count: in
 
 def _tokens(ours: Any, pairs: Sequence[Pair]) -> dict[str, int]:
     """Tokens as separate requests would read them, and distinct ones."""
-    from halign.plan import count_distinct
+    from halign.prefixes import count_distinct
 
     read = [ours.encoder.path(*pair).ids[:-1] for pair in pairs]
     return {"flat_tokens": sum(map(len, read)), "distinct_tokens": count_distinct(read)}

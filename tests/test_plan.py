@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from halign.errors import HalignError
 from halign.items import Item, Kind, Path
-from halign.plan import MISMATCH, OVERSIZE, Pack, Plan, Slot, count_distinct
+from halign.plan import MISMATCH, OVERSIZE, Pack, Plan, Slot
+from halign.prefixes import count_distinct
 
 
 def items(

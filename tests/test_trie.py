@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halign.items import Path
-from halign.plan import count_distinct
+from halign.prefixes import count_distinct
 from halign.trie import build_trie, tree_batch, visible
 
 ids = st.lists(st.integers(0, 3), min_size=0, max_size=7)

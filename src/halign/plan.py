@@ -19,6 +19,7 @@ import numpy as np
 
 from halign.errors import HalignError
 from halign.items import Item, Path
+from halign.prefixes import count_distinct
 
 T = TypeVar("T")
 
@@ -278,19 +279,6 @@ class Plan:
             said = other.paths[int(rng.integers(len(other.paths)))]
             drawn[number] = Path(item.paths[0].prompt, said.response, said.loss_mask)
         return drawn
-
-
-def count_distinct(paths: Sequence[np.ndarray]) -> int:
-    """Nodes of the trie of these token paths, without building it."""
-    ordered = sorted(paths, key=lambda p: p.astype(">u4").tobytes())
-    total = 0
-    previous = np.empty(0, dtype=np.int32)
-    for path in ordered:
-        n = min(len(previous), len(path))
-        differing = np.flatnonzero(previous[:n] != path[:n])
-        total += len(path) - (int(differing[0]) if len(differing) else n)
-        previous = path
-    return total
 
 
 def _fill_padded(rows: list[Row], max_tokens: int) -> list[Pack]:

@@ -285,6 +285,8 @@ class Renderer:
     def _cut_response(self, text: str) -> Ids:
         """A response's ids, cut after its last stop token; all if it has none (the preflight speaks)."""
         ids = self.encoder.encode_continuation(text)
+        if len(ids) and int(ids[-1]) in self.stop_ids:
+            return ids
         after = next((i for i, t in enumerate(reversed(ids.tolist())) if t in self.stop_ids), 0)
         return ids[: len(ids) - after]
 

@@ -86,6 +86,8 @@ def joined(
         encode: of a segment with others after it.
         encode_end: of the last one (cut after the end of turn).
     """
+    if len(pieces) == 1 and pieces[0].learnt:
+        return Path(prompt, encode_end(pieces[0].text))
     ids = [(encode if i + 1 < len(pieces) else encode_end)(s.text) for i, s in enumerate(pieces)]
     first = next((i for i, s in enumerate(pieces) if s.learnt), 0)
     given = np.concatenate([prompt, *ids[:first]]) if first else prompt

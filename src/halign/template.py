@@ -1,7 +1,8 @@
 """The chat template of a tokenizer, rendered fast, and the guardrails put into it.
 
 ``ChatTemplate.render`` gives the characters of ``tokenizer.apply_chat_template(..., tokenize=False)``. Plain
-messages skip that function's normalising of every input, which costs more than the rendering itself.
+messages skip that function's normalising of every input, which costs more than the rendering itself, and where a template only
+puts contents between fixed words, it runs once for all dialogues of the same roles (``template_shape``).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from halign.dialogue import Dialogue, Message
 from halign.errors import HalignError
+from halign.template_shape import Shape, shape
+from halign.words import Memo
 
 DEFAULT_GUARDRAIL_TEMPLATE = """\
 {% if system %}{{ system }}
@@ -54,13 +57,14 @@ class ChatTemplate:
         self._tokenizer, self._fold = tokenizer, fold
         self.exists = bool(getattr(tokenizer, "chat_template", None))
         self._arguments = dict(arguments)
-        self._compiled = _compiled(tokenizer)
+        self._compiled, self._text = _compiled(tokenizer), str(getattr(tokenizer, "chat_template", None))
         self._globals = dict(self._compiled.globals) if self._compiled is not None else {}
         self._variables = {**getattr(tokenizer, "special_tokens_map", {}), **self._arguments}
         plain = (str, int, float, bool, type(None))
         if any(type(v) not in plain for v in self._variables.values()):
             self._compiled = None
         self._compared = 0
+        self._shapes = Memo[tuple[bool, tuple[str, ...]], Shape | None](self._shape, 10_000)
 
     def render(
         self, messages: Sequence[Message], tools: Sequence[Any] = (), *, generate: bool = False
@@ -95,18 +99,32 @@ class ChatTemplate:
             raise TemplateRefused(f"the chat template refuses this dialogue ({roles}): {error}") from error
 
     def _fast(self, messages: Sequence[Message], generate: bool) -> str:
+        known = self._shapes[generate, tuple([m.role for m in messages])]
+        if known is not None:
+            return known.fill([m.content for m in messages])
+        return self._run(messages, generate)
+
+    def _run(self, messages: Sequence[Message], generate: bool) -> str:
         assert self._compiled is not None
-        variables = {
-            **self._globals,
-            "messages": [{"role": m.role, "content": m.content} for m in messages],
-            "tools": None,
-            "documents": None,
-            "add_generation_prompt": generate,
-            **self._variables,
-        }
+        plain = [{"role": m.role, "content": m.content} for m in messages]
         # What Template.render does, less the merging of globals at every call.
-        context = self._compiled.new_context(variables, shared=True)
+        context = self._compiled.new_context({**self._given(generate), "messages": plain}, shared=True)
         return "".join(self._compiled.root_render_func(context))
+
+    def _given(self, generate: bool) -> dict[str, Any]:
+        """What the template knows beside the messages."""
+        given = {"tools": None, "documents": None, "add_generation_prompt": generate}
+        return {**self._globals, **given, **self._variables}
+
+    def _shape(self, key: tuple[bool, tuple[str, ...]]) -> Shape | None:
+        """The shape of a dialogue of these roles, if it has one that the template itself confirms."""
+        generate, roles = key
+        assert self._compiled is not None
+        found = shape(self._compiled.environment, self._text, roles, self._given(generate))
+        if found is None:
+            return None
+        messages = [Message(role, f" {SENTINEL} {i}\n") for i, role in enumerate(roles)]
+        return found if found.fill([m.content for m in messages]) == self._run(messages, generate) else None
 
     def _slow(self, messages: Sequence[Message], tools: Sequence[Any], generate: bool) -> str:
         text = self._tokenizer.apply_chat_template(

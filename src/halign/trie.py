@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from halign.items import Ids, Path
+from halign.prefixes import common_prefix, in_order
 
 ROOT = -1
 """Parent of a path's first token."""
@@ -66,33 +67,51 @@ def build_trie(paths: Sequence[Ids]) -> TokenTrie:
     >>> t.tokens.tolist(), t.positions.tolist(), t.ends.tolist(), t.parents.tolist()
     ([1, 2, 3, 4, 5], [0, 1, 2, 2, 3], [5, 5, 3, 5, 5], [-1, 0, 1, 1, 3])
     """
-    arrays = [np.asarray(p, dtype=np.int32) for p in paths]
-    order = sorted(range(len(arrays)), key=[a.astype(">u4").tobytes() for a in arrays].__getitem__)
-    upper = sum(len(a) for a in arrays)
-    tokens, positions, ends, parents = (np.empty(upper, dtype=np.int32) for _ in range(4))
-    nodes: list[np.ndarray] = [np.empty(0, dtype=np.int32)] * len(arrays)
-    count, previous, previous_nodes = 0, np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32)
-    for index in order:
-        path = arrays[index]
-        shared = _common_prefix(previous, path)
-        new = len(path) - shared
-        own = np.arange(count, count + new, dtype=np.int32)
-        tokens[count : count + new] = path[shared:]
-        positions[count : count + new] = np.arange(shared, len(path))
-        parents[count : count + new] = own - 1
-        if new:
-            parents[count] = previous_nodes[shared - 1] if shared else ROOT
-        ends[previous_nodes[shared:]] = count  # the branch that the previous path left is closed
-        nodes[index] = np.concatenate([previous_nodes[:shared], own])
-        previous, previous_nodes, count = path, nodes[index], count + new
-    ends[previous_nodes] = count
-    return TokenTrie(tokens[:count], positions[:count], ends[:count], parents[:count], tuple(nodes))
+    return _forest([paths])[0]
 
 
-def _common_prefix(a: np.ndarray, b: np.ndarray) -> int:
-    n = min(len(a), len(b))
-    differing = np.flatnonzero(a[:n] != b[:n])
-    return int(differing[0]) if len(differing) else n
+def _forest(rows: Sequence[Sequence[Ids]]) -> tuple[TokenTrie, list[int]]:
+    """The tries of several rows of paths end to end, as if they were one (nothing is shared between rows), and their sizes."""
+    everything = [[np.asarray(path, dtype=np.int32) for path in row] for row in rows]
+    upper = sum(len(path) for row in everything for path in row)
+    numbers, ends = np.arange(upper, dtype=np.int32), np.empty(upper, dtype=np.int32)
+    nodes: list[np.ndarray] = []
+    sizes: list[int] = []
+    new: list[np.ndarray] = [_NONE]  # per path that has any: the tokens that no path before it has,
+    first: list[int] = [0]  # the node of the first of them, its depth and its parent
+    depth: list[int] = [0]
+    above: list[int] = [ROOT]
+    count = 0
+    for row in everything:
+        begun, known = count, len(nodes)
+        nodes += row  # one each, replaced below
+        previous = previous_nodes = _NONE
+        for index in in_order(row):
+            path = row[index]
+            shared = common_prefix(previous, path)
+            if shared < len(previous):
+                ends[previous_nodes[shared:]] = count  # the branch that the previous path left is closed
+            own = numbers[count : count + len(path) - shared]
+            if len(own):
+                new.append(path[shared:])
+                first.append(count)
+                depth.append(shared)
+                above.append(previous_nodes[shared - 1] if shared else ROOT)
+            previous, previous_nodes = path, np.concatenate([previous_nodes[:shared], own]) if shared else own
+            nodes[known + index] = previous_nodes
+            count += len(own)
+        ends[previous_nodes] = count
+        sizes.append(count - begun)
+    numbers = numbers[:count]
+    positions = numbers + np.repeat(
+        np.subtract(depth, first, dtype=np.int32), [len(tokens) for tokens in new]
+    )
+    parents = numbers - 1
+    parents[first[1:]] = above[1:]
+    return TokenTrie(np.concatenate(new), positions, ends[:count], parents, tuple(nodes)), sizes
+
+
+_NONE = np.empty(0, dtype=np.int32)
 
 
 @dataclass(frozen=True)
@@ -169,29 +188,32 @@ def tree_batch(
     Raises:
         ValueError: if a path has no prompt (its first response token would have no parent to be predicted from).
     """
-    tries = [build_trie([p.ids if leaves else p.ids[:-1] for p in row]) for row in rows]
-    sizes = [len(t) for t in tries]
+    forest, sizes = _forest([[p.ids if leaves else p.ids[:-1] for p in row] for row in rows])
+    ends = np.cumsum(sizes, dtype=np.int64)
+    offsets = ends - sizes  # of each trie in the forest
     if flat:
         width = max(1, -(-sum(sizes) // FLAT_MULTIPLE)) * FLAT_MULTIPLE
-        starts = np.concatenate([[0], np.cumsum(sizes)])[: len(sizes)].tolist()
-        shape = (1, width)
+        starts, shape = offsets, (1, width)
     else:
         width = max(multiple, -(-max(sizes, default=1) // multiple) * multiple)
-        starts = [b * width for b in range(len(tries))]
-        shape = (len(rows), width)
-    causal = not flat and all(t.is_chain for t in tries)
+        starts, shape = np.arange(len(rows)) * width, (len(rows), width)
+    causal = not flat and all(
+        forest.positions[end - 1] == size - 1 for end, size in zip(ends, sizes, strict=True) if size
+    )
     columns = np.broadcast_to(np.arange(width), shape)
     input_ids = np.full(shape, pad_id, dtype=np.int64)
     position_ids = columns.copy() if causal else np.zeros(shape, dtype=np.int64)
     subtree_end = columns + 1
-    for trie, start in zip(tries, starts, strict=True):
-        place = slice(start, start + len(trie))
-        input_ids.reshape(-1)[place] = trie.tokens
-        position_ids.reshape(-1)[place] = trie.positions
-        subtree_end.reshape(-1)[place] = trie.ends + start % width
-    parent, token, owner, lengths = _supervised(rows, tries, starts)
-    parents, targets, gather = _distinct(parent, token)
-    read_at, target_read = np.unique(parents, return_inverse=True)
+    shifts = starts - offsets  # from a trie's place in the forest to its place here
+    place = np.arange(len(forest)) + np.repeat(shifts, sizes)
+    input_ids.reshape(-1)[place] = forest.tokens
+    position_ids.reshape(-1)[place] = forest.positions
+    subtree_end.reshape(-1)[place] = forest.ends + np.repeat(starts % width - offsets, sizes)
+    paths = [path for row in rows for path in row]
+    path_shifts = np.repeat(shifts, [len(row) for row in rows])
+    parent, token, owner, lengths = _supervised(paths, forest.nodes, path_shifts)
+    read_at, targets, target_read, gather = _distinct(parent, token, len(rows) * width)
+    last = [nodes[-1] for nodes in forest.nodes]
     return TreeBatch(
         input_ids=torch.from_numpy(input_ids),
         position_ids=torch.from_numpy(position_ids),
@@ -199,60 +221,56 @@ def tree_batch(
         causal=causal,
         read_at=torch.from_numpy(read_at),
         targets=torch.from_numpy(targets),
-        target_read=torch.from_numpy(target_read.astype(np.int64)),
-        gather=torch.from_numpy(gather.astype(np.int64)),
+        target_read=torch.from_numpy(target_read),
+        gather=torch.from_numpy(gather),
         owner=torch.from_numpy(owner),
-        lengths=torch.tensor(lengths, dtype=torch.int64),
-        last_at=torch.from_numpy(_last(tries, starts)),
+        lengths=torch.from_numpy(lengths),
+        last_at=torch.from_numpy(np.asarray(last, dtype=np.int64) + path_shifts),
         distinct_tokens=sum(sizes),
-        flat_tokens=sum(len(p) for row in rows for p in row),
-        segments=tuple(zip(starts, sizes, strict=True)) if flat else (),
+        flat_tokens=sum(map(len, paths)),
+        segments=tuple(zip(starts.tolist(), sizes, strict=True)) if flat else (),
         picked=flat and picked,
     )
 
 
-def _last(tries: Sequence[TokenTrie], starts: Sequence[int]) -> np.ndarray:
-    """Flat position of every path's last token, trie after trie."""
-    found = [
-        int(nodes[-1]) + start for trie, start in zip(tries, starts, strict=True) for nodes in trie.nodes
-    ]
-    return np.asarray(found, dtype=np.int64)
-
-
 def _supervised(
-    rows: Sequence[Sequence[Path]], tries: Sequence[TokenTrie], starts: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[int]]:
-    """Of every response token that counts: its parent's flat position, its id, its response; and the responses' lengths."""
-    parent: list[np.ndarray] = []
-    token: list[np.ndarray] = []
-    owner: list[np.ndarray] = []
-    lengths: list[int] = []
-    for row, trie, start in zip(rows, tries, starts, strict=True):
-        for path, nodes in zip(row, trie.nodes, strict=True):
-            if not len(path.prompt):
-                raise ValueError(
-                    "a path needs at least one prompt token: its first response token has no predecessor"
-                )
-            first = len(path.prompt) - 1
-            before, said = nodes[first : first + len(path.response)], path.response
-            if path.loss_mask is not None:
-                counts = np.asarray(path.loss_mask, dtype=bool)
-                before, said = before[counts], said[counts]
-            parent.append(before.astype(np.int64) + start)
-            token.append(said.astype(np.int64))
-            owner.append(np.full(len(said), len(lengths), dtype=np.int64))
-            lengths.append(len(said))
-    return _join(parent), _join(token), _join(owner), lengths
+    paths: Sequence[Path], nodes: Sequence[np.ndarray], shifts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of every response token that counts: its parent's flat position, its id, its response; and the responses' lengths. int64.
+
+    Args:
+        nodes: of every path, its tokens in the forest.
+        shifts: int64 [paths]; what to add to them for flat positions.
+    """
+    parent: list[np.ndarray] = [_NONE]
+    token: list[np.ndarray] = [_NONE]
+    for path, own in zip(paths, nodes, strict=True):
+        first, said = len(path.prompt) - 1, path.response
+        if first < 0:
+            raise ValueError(
+                "a path needs at least one prompt token: its first response token has no predecessor"
+            )
+        before = own[first : first + len(said)]
+        if path.loss_mask is not None:
+            counts = np.asarray(path.loss_mask, dtype=bool)
+            before, said = before[counts], said[counts]
+        parent.append(before)
+        token.append(said)
+    lengths = np.asarray([len(said) for said in token[1:]], dtype=np.int64)
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    return np.concatenate(parent) + shifts[owner], np.concatenate(token, dtype=np.int64), owner, lengths
 
 
-def _join(parts: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
-
-
-def _distinct(parent: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct supervised tokens: their parents, in order, and ids; and the index of each response token among them."""
+def _distinct(
+    parent: np.ndarray, token: np.ndarray, positions: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Distinct supervised tokens in the order of their parents, which are below ``positions``: the parents, each once;
+    the tokens' ids; the parent of each; the index of each response token among them. All int64."""
     edges, gather = np.unique(parent << 32 | token, return_inverse=True)
-    return edges >> 32, edges & 0xFFFFFFFF, gather
+    parents = edges >> 32
+    read = np.zeros(positions, dtype=np.int64)
+    read[parents] = 1
+    return np.flatnonzero(read), edges & 0xFFFFFFFF, (np.cumsum(read) - 1)[parents], gather
 
 
 def visible(

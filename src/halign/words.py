@@ -36,11 +36,17 @@ SPACES = re.compile(r" (?=[^\s\u180e])")
 """The first kind of place, the space itself left out: what is quick to find. (\\s holds all of Unicode's
 White_Space, and U+180E was one once.)"""
 
+AMONG_SPACES = re.compile(r" (?<=[\s\u180e] )(?![^\s\u180e])")
+"""A space that is no place of the first two kinds. In a text without any, every space is one."""
+
 PIECES = re.compile(
     r" ?[A-Za-z]+(?![A-Za-z\u0080-\U0010ffff])"  # the common case, then all others
     r"|[\s\u180e]*(?:[^\s\u180eA-Za-z]+(?:(?! )[\s\u180e]+)?|[A-Za-z]+(?=[^\x00-\x7f]))*[A-Za-z]*"
 )
 """What lies between places of the other two kinds: fewer distinct ones, to meet the tokenizer once each."""
+
+LEADING = re.compile(r"[A-Za-z]+(?=[\x00-@\[-`{-\x7f])")
+"""Letters up to a place of the third kind."""
 
 ONE_WORD = re.compile(r" ?[A-Za-z]+")
 
@@ -87,13 +93,19 @@ class Words:
 
     def encode(self, text: str) -> bytes:
         """Ids of the text, int32."""
-        first, *rest = SPACES.split(text)
+        first, *rest = SPACES.split(text) if AMONG_SPACES.search(text) else text.split(" ")
         return bytes(joined(self.pieces, PIECES.findall(first)) + joined(self._spaced, rest))
 
     def _spaced_word(self, word: str) -> bytes:
         if word.isascii() and word.isalpha():  # the common case, which needs no looking for pieces
             return self._word("Ġ" + word)
-        return bytes(joined(self.pieces, PIECES.findall(" " + word)))
+        letters = LEADING.match(word)
+        if letters is None:
+            return bytes(joined(self.pieces, PIECES.findall(" " + word)))
+        rest = word[letters.end() :]  # mostly a full stop or a comma after a word that is known by itself
+        return self._spaced[letters[0]] + (
+            self.pieces[rest] if len(rest) == 1 else joined(self.pieces, PIECES.findall(rest))
+        )
 
     def _piece(self, piece: str) -> bytes:
         if ONE_WORD.fullmatch(piece):

@@ -33,16 +33,20 @@ class Trunks:
 
     def add(self, example: Example) -> bool:
         """Takes note of the next row; False once no row can change the answer any more, which is no."""
+        if self._groups is None:
+            return False
         match = TURN.match(example.conversation)
-        if isinstance(example, Demonstration | Conversation) or match is None:
+        if match is None or isinstance(example, Demonstration | Conversation):
             self._groups = None
-        if (
-            self._groups is not None
-            and match is not None
-            and not isinstance(example, Demonstration | Conversation)
-        ):
-            self._groups[match[1]].append(_beginnings(example.prompt.messages))
-        return self._groups is not None
+            return False
+        group, prompt = self._groups[match[1]], _beginnings(example.prompt.messages)
+        if group and not _nested(
+            (group[-1], prompt)
+        ):  # of single rows with numbered names the second says so
+            self._groups = None
+            return False
+        group.append(prompt)
+        return True
 
     @property
     def found(self) -> bool:
