@@ -39,6 +39,8 @@ SPEED: dict[tuple[Workload, Peer, Dtype], float] = {
     ("rankings_care8", "separate", "bf16"): 3,
 }
 """Least ratio of items per second to the peer's."""
+RULES_ITEMS = 32
+"""Pairs of a step, and of a window, of conversations whose rules stand in a system message: TRL takes half a minute for them."""
 MEMORY: dict[tuple[Workload, Peer], float] = {("conversations", "trl"): 1 / 3}
 """Largest share of the peer's peak memory."""
 PREPARATION = 5.0
@@ -72,7 +74,7 @@ def preference_line(r: dict[str, Any]) -> Line:
     speed = None if floor is None else r["ratio"] >= floor
     memory = None if ceiling is None else r["memory_ratio"] <= ceiling
     cells = (
-        f"{r['workload']} {r['dtype']}",
+        f"{r['workload']}{' with rules' if r['guardrails'] else ''} {r['dtype']}",
         r["peer"],
         f"{r['distinct_tokens']:,} / {r['flat_tokens']:,}",
         f"{r['ours_per_s']:.1f}",
@@ -170,7 +172,7 @@ def main() -> None:
     parser.add_argument("--peer", choices=get_args(Peer), nargs="+", default=list(get_args(Peer)))
     parser.add_argument("--dtype", choices=get_args(Dtype), nargs="+", default=list(get_args(Dtype)))
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--items", type=int, default=0, help="pairs timed per repeat")
     parser.add_argument("--no-sampling", action="store_true", help="leave sampling out")
     parser.add_argument(
@@ -198,6 +200,15 @@ def main() -> None:
                     match = Match(workload, peer, dtype, given.threads, given.repeats, given.items)
                     _write(file, duel.play(match, lambda text: console.print(f"  {text}")))
                 lines.append(preference_line(json.loads(file.read_text())))
+    for dtype in given.dtype if "conversations" in given.workload and "trl" in given.peer else ():
+        file = RESULTS / f"conversations-rules-trl-{dtype}.json"
+        if not (given.keep and file.exists()):
+            console.print(f"conversations with rules against trl, {dtype}")
+            match = Match(
+                "conversations", "trl", dtype, given.threads, 3, RULES_ITEMS, guardrails=True, warmup=2
+            )
+            _write(file, duel.play(match, lambda text: console.print(f"  {text}")))
+        lines.append(preference_line(json.loads(file.read_text())))
     for name in get_args(sampling.Model) if not given.no_sampling else ():
         file = RESULTS / f"sampling-{name}.json"
         if not (given.keep and file.exists()):

@@ -47,14 +47,14 @@ class Match:
     peer: Peer
     dtype: Dtype = "fp32"
     threads: int = 0
-    repeats: int = 3
+    repeats: int = 5
     items: int = 0
     batch_items: int = 0
     reference: Reference = "cached"
     peer_size: int = 0
     max_tokens: int = 0
     guardrails: bool = False
-    warmup: int = 2
+    warmup: int = 6
 
     @property
     def objective(self) -> str:

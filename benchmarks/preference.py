@@ -29,8 +29,8 @@ def main() -> None:
     parser.add_argument("--dtype", choices=get_args(Dtype), default="fp32")
     parser.add_argument("--reference", choices=get_args(Reference), default="cached")
     parser.add_argument("--threads", type=int, default=0, help="default: all cores")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--warmup", type=int, default=2, help="optimiser steps before the clock starts")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--warmup", type=int, default=6, help="optimiser steps before the clock starts")
     parser.add_argument("--items", type=int, default=0, help="pairs or rankings timed per repeat")
     parser.add_argument("--batch-items", type=int, default=0, help="pairs or rankings per optimiser step")
     parser.add_argument(

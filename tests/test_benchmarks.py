@@ -105,6 +105,7 @@ def test_agreement_is_the_largest_gap() -> None:
 def test_missed_floors_fail(ratio: float, share: float, speed: bool, memory: bool) -> None:
     result = {
         "workload": "conversations",
+        "guardrails": False,
         "peer": "trl",
         "dtype": "fp32",
         "ratio": ratio,
