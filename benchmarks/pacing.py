@@ -52,6 +52,8 @@ class Pacer:
     def step_done(self, done: int) -> None:
         """Call when a step is over, counted from 1."""
         into = done - self.window.warmup
+        if done == max(1, self.window.warmup - 1):
+            forget_peak()  # a step early, if there is one: the pages that it gives back are filled again before the clock starts
         if into < 0 or into % self.window.steps:
             return
         if into:
@@ -60,7 +62,6 @@ class Pacer:
             )
         else:
             self.report(loaded_mb=self._loaded_mb)
-            forget_peak()
         if done < self.window.total:
             if not sys.stdin.readline():
                 raise SystemExit("the other end is gone")

@@ -76,10 +76,12 @@ def test_windows_leave_out_the_warm_up_and_wait_before_each(monkeypatch: pytest.
 
     monkeypatch.setattr(pacing.sys, "stdin", Stdin())
     monkeypatch.setattr(pacing.time, "perf_counter", lambda: next(clock))
-    monkeypatch.setattr(pacing, "forget_peak", lambda: None)
+    forgot: list[int] = []
     pacer = Recorded()
     for step in range(1, pacer.window.total + 1):
+        monkeypatch.setattr(pacing, "forget_peak", lambda step=step: forgot.append(step))
         pacer.step_done(step)
+    assert forgot == [1]
     assert pacer.window.total == 8
     assert waited == [2, 5]
     assert said == [(2, ["loaded_mb"]), (5, ["cpu_seconds", "seconds"]), (8, ["cpu_seconds", "seconds"])]

@@ -8,7 +8,7 @@ others are in flight, and results are taken in the order of the packs, so bits d
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -51,13 +51,14 @@ class Lanes:
         self.count = count
         self._pool = _started(count) if count > 1 else None
 
-    def map(self, do: Callable[[T], R], things: Iterable[T]) -> Iterator[R]:
-        """``do`` of each thing, in their order, with gradients on or off as they are for who asks.
+    def map(self, do: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
+        """``do`` of each thing, in their order, with gradients on or off as they are for who asks. One thing alone is done by who
+        asks, with all threads.
 
         What autocast converts of the weights serves all of them. The first failure is raised; what was not begun by then is
         left undone.
         """
-        if self._pool is None:
+        if self._pool is None or len(things) == 1:
             yield from map(do, things)
             return
         enabled = torch.is_grad_enabled()

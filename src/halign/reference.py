@@ -29,7 +29,7 @@ from halign.trie import TreeBatch
 
 Score = Callable[[nn.Module, TreeBatch], Scores]
 Batch = Callable[[Plan, Pack], TreeBatch]
-Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+Each = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 """``map``, or what does the same faster."""
 
 
