@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from halign import processor
+from halign.errors import HalignError
 from halign.lanes import GradientSum, Lanes, lanes_for
 from halign.models import Policy, load
 from halign.plan import Plan
@@ -190,10 +191,13 @@ def test_who_works_side_by_side(tokenizer: Any, tmp_path: Path, monkeypatch: pyt
     ids=["dropout", "lora_dropout", "distributions"],
 )
 def test_what_is_drawn_in_turn_is_computed_in_turn(
-    objective: str, more: dict[str, Any], tokenizer: Any, tmp_path: Path
+    objective: str, more: dict[str, Any], tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = trainer_for(moved(tokenizer), objective, tmp_path, rows_for(objective), lanes=2, **more)
+    monkeypatch.setattr("halign.lanes.lanes_for", lambda model: 4)
+    trainer = trainer_for(moved(tokenizer), objective, tmp_path, rows_for(objective), **more)
     assert trainer.stepper.lanes.count == 1
+    with pytest.raises(HalignError, match="lanes would have no effect: with"):
+        trainer_for(moved(tokenizer), objective, tmp_path, rows_for(objective), lanes=2, **more)
 
 
 def test_packs_come_in_a_multiple_of_the_lanes(tokenizer: Any, tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ others are in flight, and results are taken in the order of the packs, so bits d
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from halign.errors import HalignError
 
 MODEL_BYTES = 512 * 1024 * 1024
 """Lanes times the size of the model: each holds gradients and converted weights of its own. A larger model's products keep all
@@ -91,6 +93,23 @@ def _started(count: int) -> ThreadPoolExecutor:
     list(pool.map(lambda _: None, range(count)))
     torch.set_num_threads(before)
     return pool
+
+
+def lanes_of(model: nn.Module, asked: int | None, in_turn: Mapping[str, object]) -> Lanes:
+    """Lanes for a run.
+
+    Args:
+        asked: how many the user wants; None: what is fast.
+        in_turn: by its name, what makes packs go one after the other: something drawn at random in the order of asking, a
+            reference that is read between, ranks, which are at once already.
+
+    Raises:
+        HalignError: if more than one is asked for where that has no effect.
+    """
+    why = next((name for name, holds in in_turn.items() if holds), None)
+    if why and (asked or 1) > 1:
+        raise HalignError(f"lanes would have no effect: with {why} packs are computed one after the other")
+    return Lanes(1 if why else asked or lanes_for(model))
 
 
 class GradientSum:

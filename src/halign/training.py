@@ -26,7 +26,7 @@ from halign.equip import build_optimizers, equip
 from halign.errors import HalignError
 from halign.examples import Example
 from halign.held_out import held_out
-from halign.lanes import Lanes, lanes_for
+from halign.lanes import lanes_of
 from halign.losses import Losses
 from halign.models import Policy, fingerprint
 from halign.plan import Pack, Plan, Step
@@ -226,7 +226,16 @@ class Trainer:
             self.accelerator,
             clip=s.clip,
             pad_id=self.policy.tokenizer.pad_token_id or 0,
-            lanes=Lanes(self._lanes()),
+            lanes=lanes_of(
+                self.policy.model,
+                s.lanes,
+                in_turn={
+                    "dropout": s.dropout,
+                    "lora_dropout": s.lora_dropout,
+                    "whole distributions of the reference": self.losses.compare_distributions,
+                    "several ranks": self.ranks > 1,
+                },
+            ),
         )
         self.stepper.disturb = self._noisy
         self.scorer = self.stepper.scorer
@@ -235,13 +244,6 @@ class Trainer:
                 "the trained weights are kept in bf16: changes smaller than 1/256 of a weight are lost, which at the usual "
                 "learning rates is nearly all of them. Load them in fp32 and train with dtype=bf16"
             )
-
-    def _lanes(self) -> int:
-        """Packs at once. One after the other where something is drawn at random, in the order of asking; where the reference's
-        distributions are read between; and on ranks, which are at once already."""
-        s = self.settings
-        alone = s.dropout or s.lora_dropout or self.losses.compare_distributions or self.ranks > 1
-        return 1 if alone else s.lanes or lanes_for(self.policy.model)
 
     def _set_up_plans(self) -> None:
         s, held = self.settings, self.prepared.evaluation

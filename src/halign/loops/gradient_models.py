@@ -13,7 +13,7 @@ from halign import optimizers
 from halign.checkpoints import Part, random_state, set_random_state
 from halign.critics import make_critic
 from halign.equip import build_optimizers, equip
-from halign.lanes import Lanes, lanes_for
+from halign.lanes import lanes_of
 from halign.loops import gradient_log, one_trunk
 from halign.loops.contract import Task
 from halign.loops.policy_gradient import PolicyGradient
@@ -66,8 +66,13 @@ def make_ready(
         built += optimizers.build(critic, "adamw", learning_rate=rate or 0.0)
     losses = method.losses(getattr(s, "pretrain_weight", 0.0))
     pad = policy.tokenizer.pad_token_id or 0
-    alone = critic is not None or train.dropout or train.lora_dropout or accelerator.num_processes > 1
-    lanes = Lanes(1 if alone else lanes_for(policy.model))
+    in_turn = {
+        "a critic": critic is not None,
+        "dropout": train.dropout,
+        "lora_dropout": train.lora_dropout,
+        "several ranks": accelerator.num_processes > 1,
+    }
+    lanes = lanes_of(policy.model, None, in_turn)
     stepper = Stepper(
         equipped.scorer, built, losses, accelerator, clip=s.gradient_clip, pad_id=pad, lanes=lanes
     )
