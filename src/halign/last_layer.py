@@ -17,6 +17,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
+from halign.lean import outcome
 from halign.probe import probe_paths
 from halign.reading import Reading, attend, attending, current
 from halign.scoring import Scorer, backbone, unwrap
@@ -203,9 +204,7 @@ def _outcome(scorer: Scorer, batch: TreeBatch) -> Tensor | None:
     for module in dropouts:
         module.training = False
     try:
-        return scorer.hidden(batch, batch.read_at).float()
-    except Exception:  # whatever a model does that is not what it looks like
-        return None
+        return outcome(lambda: scorer.hidden(batch, batch.read_at).float())
     finally:
         for module in dropouts:
             module.training = True

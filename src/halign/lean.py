@@ -135,7 +135,7 @@ def _is_norm(module: nn.Module, weight: Tensor, eps: float, offset: float) -> bo
     draw = torch.Generator().manual_seed(0)
     drawn = torch.randn(3, len(weight), generator=draw).to(weight.device)
     scale, x = drawn[0], drawn[1:] * torch.tensor([[1.0], [eps**0.5]], device=weight.device)
-    found = _outcome(lambda: torch.func.functional_call(module, {"weight": scale}, (x,)))
+    found = outcome(lambda: torch.func.functional_call(module, {"weight": scale}, (x,)))
     return _same(found, _RMSNorm.apply(x, scale + offset, eps))
 
 
@@ -191,8 +191,8 @@ def _is_gated(module: Any, kind: _Gate) -> bool:
     modes = [(part, part.training) for part in module.modules()]
     module.eval()  # adapters' dropout
     try:
-        found = _outcome(lambda: module(x))
-        formula = _outcome(
+        found = outcome(lambda: module(x))
+        formula = outcome(
             lambda: module.down_proj(_Gated.apply(module.gate_proj(x), module.up_proj(x), kind))
         )
     finally:
@@ -201,7 +201,7 @@ def _is_gated(module: Any, kind: _Gate) -> bool:
     return _same(found, formula)
 
 
-def _outcome(compute: Callable[[], Any]) -> Tensor | None:
+def outcome(compute: Callable[[], Any]) -> Tensor | None:
     """What a module makes of the random input, or None if it takes no such input or gives no tensor."""
     try:
         found = compute()
